@@ -1,0 +1,35 @@
+//! Image-text pairs: where they come from, how they become tensors' worth of numbers, and in
+//! which order. This crate knows no model and no tensor library.
+
+mod cache;
+mod caption;
+mod corpus;
+mod error;
+mod folder;
+mod loader;
+mod pair;
+mod picture;
+mod render;
+pub mod split;
+mod subset;
+mod text;
+mod transform;
+mod wordpiece;
+
+pub use cache::{Cache, CacheKey, RowWriter, Rows};
+pub use caption::{MAX_WORDS, blip_caption, blip_caption_with_prompt, blip_question};
+pub use corpus::{Concept, ConceptFilter, Corpus, CorpusSet, Drawing, RenderedSet, Subset, Vendor};
+pub use error::DataError;
+pub use folder::{FolderOptions, FolderSet};
+pub use loader::{Batch, Batches, ItemContext, Loader, LoaderConfig, LoaderError, item_rng, order};
+pub use pair::PairSet;
+pub use picture::{Alpha, PictureError, PictureOptions, decode_picture, read_picture};
+pub use render::{Style, SvgError, render_svg};
+pub use split::Split;
+pub use subset::{PairSubset, split_fraction};
+pub use text::{SpecialIds, TextTokenizer, TokenBatch, TokenIds};
+pub use transform::{
+    Affine, Augment, CLIP_MEAN, CLIP_STD, ColorJitter, EvalTransform, Filter, Normalize, Region,
+    TrainTransform, short_side_crop, squash, squash_region,
+};
+pub use wordpiece::train_wordpiece;

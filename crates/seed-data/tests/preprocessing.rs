@@ -1,0 +1,374 @@
+//! Decoding and normalising equal the reference within the fixture's tolerances, resampling exactly.
+
+use std::path::{Path, PathBuf};
+
+use image::{ImageFormat, RgbImage, imageops};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use safetensors::SafeTensors;
+use seed_data::{
+    Alpha, Augment, ColorJitter, DataError, EvalTransform, Filter, Normalize, PictureError,
+    PictureOptions, Region, TrainTransform, decode_picture, read_picture, short_side_crop, squash,
+    squash_region,
+};
+
+const PNGS: [&str; 4] = ["portrait_rgba.png", "gray.png", "palette.png", "tiny.png"];
+const JPEGS: [&str; 3] = ["landscape.jpg", "cmyk.jpg", "exif_rotated.jpg"];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/07_preprocessing")
+        .join(name)
+}
+
+fn stem(name: &str) -> &str {
+    name.split_once('.').expect("an extension").0
+}
+
+struct Golden(Vec<u8>);
+
+impl Golden {
+    fn pixels() -> Self {
+        Self(std::fs::read(fixture("pixels.safetensors")).unwrap())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        file.names().into_iter().map(str::to_owned).collect()
+    }
+
+    fn picture(&self, name: &str) -> RgbImage {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        let [height, width, 3] = *tensor.shape() else {
+            panic!("{name} is no picture");
+        };
+        RgbImage::from_raw(width as u32, height as u32, tensor.data().to_vec()).unwrap()
+    }
+
+    fn floats(name: &str) -> Vec<f32> {
+        let bytes = std::fs::read(fixture("tensors.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let (values, _) = file.tensor(name).unwrap().data().as_chunks::<4>();
+        values.iter().map(|&v| f32::from_le_bytes(v)).collect()
+    }
+}
+
+/// Largest difference, and the share of equal values.
+fn difference(ours: &RgbImage, golden: &RgbImage) -> (u8, f64) {
+    assert_eq!(ours.dimensions(), golden.dimensions());
+    let pairs = || ours.as_raw().iter().zip(golden.as_raw());
+    let largest = pairs().map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    let equal = pairs().filter(|(a, b)| a == b).count();
+    (largest, equal as f64 / ours.as_raw().len() as f64)
+}
+
+#[track_caller]
+fn assert_resampled(name: &str, ours: &RgbImage, golden: &RgbImage) {
+    let (largest, equal) = difference(ours, golden);
+    assert!(
+        largest == 0,
+        "{name}: largest difference {largest}, {:.2} % equal",
+        equal * 100.0
+    );
+}
+
+#[test]
+fn png_decodes_exactly() {
+    let golden = Golden::pixels();
+    for name in PNGS {
+        let ours = read_picture(&fixture(name), &PictureOptions::reference()).unwrap();
+        assert_eq!(
+            ours,
+            golden.picture(&format!("{}.decoded_rgb", stem(name))),
+            "{name}"
+        );
+    }
+    let wide = read_picture(&fixture("gray16.png"), &PictureOptions::reference()).unwrap();
+    assert_eq!(wide, golden.picture("gray16.decoded_shift8"));
+}
+
+#[test]
+fn jpeg_decodes_closely() {
+    let golden = Golden::pixels();
+    for name in JPEGS {
+        let ours = read_picture(&fixture(name), &PictureOptions::reference()).unwrap();
+        let golden = golden.picture(&format!("{}.decoded_rgb", stem(name)));
+        assert_eq!(ours.dimensions(), golden.dimensions());
+        let pairs = ours.as_raw().iter().zip(golden.as_raw());
+        let sum: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        let mean = sum as f64 / ours.as_raw().len() as f64;
+        assert!(mean <= 1.5, "{name}: mean difference {mean} levels");
+    }
+}
+
+#[test]
+fn resampling_equals_the_reference() {
+    let golden = Golden::pixels();
+    let mut compared = 0;
+    for name in golden.names() {
+        let (picture, form) = name.split_once('.').unwrap();
+        // The reference resizes the clipped 16-bit picture, or the shifted one.
+        let (source, form) = match form.strip_prefix("shift8_") {
+            Some(form) => ("decoded_shift8", form),
+            None => ("decoded_rgb", form),
+        };
+        let source = golden.picture(&format!("{picture}.{source}"));
+        let ours = match form.rsplit_once('_').map(|(form, n)| (form, n.parse())) {
+            Some(("bicubic", Ok(n))) => squash(&source, n, n, Filter::Bicubic),
+            Some(("bilinear", Ok(n))) => squash(&source, n, n, Filter::Bilinear),
+            Some(("short_bicubic_crop", Ok(n))) => short_side_crop(&source, n, Filter::Bicubic),
+            Some(("short_bilinear_crop", Ok(n))) => short_side_crop(&source, n, Filter::Bilinear),
+            _ => continue,
+        };
+        assert_resampled(&name, &ours, &golden.picture(&name));
+        compared += 1;
+    }
+    assert_eq!(compared, 26, "resampled pictures in the fixture");
+}
+
+#[test]
+fn training_crop_equals_the_reference() {
+    let golden = Golden::pixels();
+    let config: serde_json::Value =
+        serde_json::from_str(include_str!("fixtures/07_preprocessing/config.json")).unwrap();
+    let boxes = config["train_boxes"].as_object().unwrap();
+    assert_eq!(boxes.len(), 2);
+    for (name, region) in boxes {
+        let side = |key: &str| region[key].as_u64().unwrap() as u32;
+        let region_given = Region {
+            top: side("top"),
+            left: side("left"),
+            width: side("width"),
+            height: side("height"),
+        };
+        let source = golden.picture(&format!("{}.decoded_rgb", stem(name)));
+        let mut ours = squash_region(&source, region_given, 48, 48, Filter::Bicubic);
+        if region["flip"].as_bool().unwrap() {
+            imageops::flip_horizontal_in_place(&mut ours);
+        }
+        let key = format!("{}.train_crop_48", stem(name));
+        assert_resampled(&key, &ours, &golden.picture(&key));
+    }
+}
+
+#[test]
+fn evaluation_tensor_equals_the_reference() {
+    let golden = Golden::pixels();
+    let normalize = Normalize::clip();
+    for name in PNGS.into_iter().chain(JPEGS) {
+        let source = golden.picture(&format!("{}.decoded_rgb", stem(name)));
+        let ours = EvalTransform::new(32).tensor(&source, &normalize);
+        let expected = Golden::floats(&format!("{}.eval_32", stem(name)));
+        assert_eq!(ours.len(), expected.len());
+        let differences = ours.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let largest = differences.fold(0.0, f32::max);
+        assert!(largest <= 1e-6, "{name}: {largest}");
+    }
+}
+
+#[test]
+fn random_regions_keep_to_scale_and_ratio() {
+    let transform = TrainTransform::new(64);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    for _ in 0..1000 {
+        let region = transform.region(120, 100, &mut rng);
+        assert!(region.left + region.width <= 120 && region.top + region.height <= 100);
+        let area = f64::from(region.width * region.height) / 12_000.0;
+        let ratio = f64::from(region.width) / f64::from(region.height);
+        assert!((0.48..=1.02).contains(&area), "{region:?}");
+        assert!((0.73..=1.36).contains(&ratio), "{region:?}");
+    }
+    // Nothing fits into a ribbon: the central crop of the nearest allowed ratio.
+    let fallback = transform.region(400, 10, &mut rng);
+    assert_eq!(
+        fallback,
+        Region {
+            top: 0,
+            left: 193,
+            width: 13,
+            height: 10
+        }
+    );
+    assert_eq!(transform.region(1, 1, &mut rng).width, 1);
+}
+
+#[test]
+fn augmentation_depends_on_the_generator_alone() {
+    let source = Golden::pixels().picture("landscape.decoded_rgb");
+    let plain = TrainTransform::new(48);
+    let augmented = TrainTransform {
+        flip: 0.5,
+        augment: Augment {
+            affine: seed_data::Affine {
+                probability: 1.0,
+                rotate: 15.0,
+                shear: 10.0,
+            },
+            jitter: ColorJitter {
+                brightness: 0.4,
+                contrast: 0.4,
+                saturation: 0.4,
+                hue: 0.1,
+            },
+            grayscale: 0.2,
+            erase: 0.5,
+        },
+        ..plain.clone()
+    };
+    let run = |transform: &TrainTransform, seed| {
+        transform.pixels(&source, &mut ChaCha8Rng::seed_from_u64(seed))
+    };
+    assert_eq!(run(&augmented, 7), run(&augmented, 7));
+    assert_ne!(run(&augmented, 7), run(&augmented, 8));
+    assert_ne!(run(&augmented, 7), run(&plain, 7));
+}
+
+#[test]
+fn jitter_keeps_grey_grey_and_grayscale_removes_colour() {
+    let grey = RgbImage::from_pixel(8, 8, image::Rgb([90; 3]));
+    let mut augment = Augment {
+        jitter: ColorJitter {
+            saturation: 0.9,
+            hue: 0.5,
+            ..ColorJitter::default()
+        },
+        ..Augment::default()
+    };
+    for seed in 0..20 {
+        let out = augment.apply(grey.clone(), &mut ChaCha8Rng::seed_from_u64(seed));
+        assert!(difference(&out, &grey).0 <= 1);
+    }
+    augment.grayscale = 1.0;
+    let source = Golden::pixels().picture("landscape.decoded_rgb");
+    let out = augment.apply(source, &mut ChaCha8Rng::seed_from_u64(3));
+    assert!(out.pixels().all(|p| p.0[0] == p.0[1] && p.0[1] == p.0[2]));
+}
+
+#[test]
+fn transparency_is_laid_on_white_unless_dropped() {
+    let transparent = image::RgbaImage::from_pixel(2, 1, image::Rgba([255, 0, 100, 51]));
+    let mut bytes = Vec::new();
+    transparent
+        .write_to(&mut std::io::Cursor::new(&mut bytes), ImageFormat::Png)
+        .unwrap();
+    let white = decode_picture(&bytes, &PictureOptions::default()).unwrap();
+    assert_eq!(white.get_pixel(0, 0).0, [255, 204, 224]);
+    let options = PictureOptions {
+        alpha: Alpha::Drop,
+        ..PictureOptions::default()
+    };
+    let dropped = decode_picture(&bytes, &options).unwrap();
+    assert_eq!(dropped.get_pixel(0, 0).0, [255, 0, 100]);
+}
+
+#[test]
+fn exif_orientation_is_applied_unless_refused() {
+    let path = fixture("exif_rotated.jpg");
+    let upright = read_picture(&path, &PictureOptions::default()).unwrap();
+    assert_eq!(upright.dimensions(), (40, 64));
+    let stored = read_picture(&path, &PictureOptions::reference()).unwrap();
+    assert_eq!(stored.dimensions(), (64, 40));
+    assert_eq!(imageops::rotate90(&stored), upright);
+}
+
+#[test]
+fn every_format_is_told_by_its_content() {
+    let source = Golden::pixels().picture("landscape.decoded_rgb");
+    let formats = [
+        (ImageFormat::Png, true),
+        (ImageFormat::WebP, true),
+        (ImageFormat::Bmp, true),
+        (ImageFormat::Gif, false),
+        (ImageFormat::Jpeg, false),
+    ];
+    for (format, lossless) in formats {
+        let mut bytes = Vec::new();
+        source
+            .write_to(&mut std::io::Cursor::new(&mut bytes), format)
+            .unwrap();
+        let decoded = decode_picture(&bytes, &PictureOptions::default()).unwrap();
+        assert_eq!(decoded.dimensions(), source.dimensions(), "{format:?}");
+        if lossless {
+            assert_eq!(decoded, source, "{format:?}");
+        }
+        // Cut anywhere, it is an error and never a panic or a silently grey picture.
+        for keep in [1, 8, 30, bytes.len() / 2, bytes.len() * 9 / 10] {
+            let cut = decode_picture(&bytes[..keep], &PictureOptions::default());
+            assert!(cut.is_err(), "{format:?} cut to {keep} of {}", bytes.len());
+        }
+    }
+}
+
+#[test]
+fn unusable_files_are_named_with_their_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let error = read_picture(&path, &PictureOptions::default()).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        match error {
+            DataError::Picture { source, .. } => *source,
+            other => panic!("{other}"),
+        }
+    };
+    assert!(matches!(read("empty.png", b""), PictureError::Empty));
+    assert!(matches!(
+        read("text.png", b"hello, this is text"),
+        PictureError::UnknownFormat
+    ));
+    let jpeg = std::fs::read(fixture("landscape.jpg")).unwrap();
+    assert!(matches!(
+        read("cut.jpg", &jpeg[..jpeg.len() / 2]),
+        PictureError::Truncated
+    ));
+    let png = std::fs::read(fixture("gray.png")).unwrap();
+    assert!(matches!(
+        read("cut.png", &png[..png.len() / 2]),
+        PictureError::Decode(_)
+    ));
+    let missing = read_picture(&folder.path().join("none.png"), &PictureOptions::default());
+    assert!(matches!(missing, Err(DataError::Io { .. })));
+}
+
+#[test]
+fn huge_pictures_are_refused_before_decoding() {
+    // A BMP header that promises 60000 × 60000 pixels, and nothing after it.
+    let mut bomb = Vec::new();
+    bomb.extend(b"BM");
+    bomb.extend(54_u32.to_le_bytes());
+    bomb.extend([0; 4]);
+    bomb.extend(54_u32.to_le_bytes());
+    bomb.extend(40_u32.to_le_bytes());
+    bomb.extend(60_000_i32.to_le_bytes());
+    bomb.extend(60_000_i32.to_le_bytes());
+    bomb.extend(1_u16.to_le_bytes());
+    bomb.extend(24_u16.to_le_bytes());
+    bomb.extend([0; 24]);
+    assert!(matches!(
+        decode_picture(&bomb, &PictureOptions::default()),
+        Err(PictureError::TooManyPixels {
+            width: 60_000,
+            height: 60_000,
+            ..
+        })
+    ));
+
+    let path = fixture("landscape.jpg");
+    let small = PictureOptions {
+        max_pixels: 1000,
+        ..PictureOptions::default()
+    };
+    let error = read_picture(&path, &small).unwrap_err().to_string();
+    assert!(
+        error.contains("landscape.jpg") && error.contains("97 × 61"),
+        "{error}"
+    );
+    let short = PictureOptions {
+        max_file_bytes: 100,
+        ..PictureOptions::default()
+    };
+    let error = read_picture(&path, &short).unwrap_err().to_string();
+    assert!(error.contains("max_file_bytes"), "{error}");
+}

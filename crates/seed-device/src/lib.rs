@@ -1,0 +1,22 @@
+//! Devices, seeding and precision: the only crate that names a backend.
+//!
+//! A backend is a Cargo feature (`flex`, `ndarray`, `tch`, `cuda`, `wgpu`); a device is a run-time
+//! value, written `flex | ndarray | libtorch[:cuda:N] | cuda[:N] | wgpu` on every command line of
+//! the project. Everything else in the workspace takes a [`Device`] and asks no more.
+//!
+//! ```
+//! # #[cfg(feature = "flex")] {
+//! let device = "flex".parse::<seed_device::DeviceSpec>()?.open()?;
+//! seed_device::seed(&device, 42);
+//! # }
+//! # Ok::<(), seed_device::DeviceError>(())
+//! ```
+
+mod dtype;
+mod open;
+mod spec;
+
+pub use burn::tensor::Device;
+pub use dtype::Precision;
+pub use open::{compiled_backends, seed, step_seed, test_device};
+pub use spec::{DeviceError, DeviceSpec};

@@ -1,0 +1,121 @@
+//! The contrastive pair of an EVA image tower and a CLIP text tower.
+//!
+//! At full size SEED takes the two towers from different releases; at nano size both come from one
+//! training of this module (`experiments/nano-clip`), after which they are frozen.
+
+use burn::{
+    module::{Initializer, Module, Param},
+    nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    tensor::{Device, Int, Tensor},
+};
+use seed_nn::{ConfigError, l2_normalize};
+use seed_weights::KeyMap;
+use serde::{Deserialize, Serialize};
+
+use crate::{ClipText, ClipTextConfig, EvaVit, EvaVitConfig};
+
+/// Sizes of a [`Clip`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipConfig {
+    /// The image tower.
+    pub image: EvaVitConfig,
+    /// The text tower.
+    pub text: ClipTextConfig,
+    /// Width of the space shared by both.
+    pub embed_dim: usize,
+}
+
+/// Keys of [`Clip`] in a checkpoint: the text tower's are those of the transformers library, the image
+/// tower's those of the reference.
+pub fn clip_keys() -> KeyMap {
+    KeyMap::new(&[
+        ("image", "visual_encoder"),
+        ("text.layers", "text_model.encoder.layers"),
+        ("text", "text_model"),
+    ])
+}
+
+/// Both towers and the projections into the shared space.
+#[derive(Module, Debug)]
+pub struct Clip {
+    /// Image tower.
+    pub image: EvaVit,
+    /// Norm of the pooled image tokens.
+    pub image_norm: LayerNorm,
+    /// `[image width → embed_dim]`, without bias.
+    pub image_projection: Linear,
+    /// Text tower.
+    pub text: ClipText,
+    /// `[text width → embed_dim]`, without bias.
+    pub text_projection: Linear,
+    /// Logarithm of the factor on the cosines, `[1]`.
+    pub logit_scale: Param<Tensor<1>>,
+}
+
+impl ClipConfig {
+    /// Initialises both towers on `device`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the sizes do not fit together.
+    pub fn init(&self, device: &Device) -> Result<Clip, ConfigError> {
+        ConfigError::check(self.embed_dim > 0, "CLIP", "embed_dim", self.embed_dim, "positive")?;
+        let projection =
+            |width| LinearConfig::new(width, self.embed_dim).with_bias(false).init(device);
+        Ok(Clip {
+            image: self.image.init(device)?,
+            image_norm: LayerNormConfig::new(self.image.width).init(device),
+            image_projection: projection(self.image.width),
+            text: self.text.init(device)?,
+            text_projection: projection(self.text.width),
+            // CLIP starts at a temperature of 0.07.
+            logit_scale: Initializer::Constant { value: (1.0f64 / 0.07).ln() }.init([1], device),
+        })
+    }
+}
+
+impl Clip {
+    /// Unit-length image features, from the mean of all output tokens so that each patch token is
+    /// trained to say what it shows.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, 3, size, size]`
+    /// - output: `[batch, embed_dim]`
+    pub fn image_features(&self, images: Tensor<4>) -> Tensor<2> {
+        self.image_features_of(images, None)
+    }
+
+    /// Image features from some of the tokens alone, for training with dropped patches.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, 3, size, size]`
+    /// - kept: positions among `1 + patches` tokens
+    /// - output: `[batch, embed_dim]`
+    pub fn image_features_of(
+        &self,
+        images: Tensor<4>,
+        kept: Option<Tensor<1, Int>>,
+    ) -> Tensor<2> {
+        let tokens = self.image.embed(images);
+        let tokens = match kept {
+            Some(kept) => tokens.select(1, kept),
+            None => tokens,
+        };
+        let tokens = self.image.blocks.iter().fold(tokens, |x, block| block.forward(x));
+        let mean = self.image_norm.forward(tokens).mean_dim(1).squeeze_dim::<2>(1);
+        l2_normalize(self.image_projection.forward(mean))
+    }
+
+    /// Unit-length text features.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[batch, length]`
+    /// - output: `[batch, embed_dim]`
+    pub fn text_features(&self, ids: Tensor<2, Int>) -> Tensor<2> {
+        l2_normalize(self.text_projection.forward(self.text.forward(ids, None).pooled))
+    }
+}

@@ -1,0 +1,250 @@
+//! CLIP's text tower: the space that Stable Diffusion is conditioned on, and stage II's target.
+//!
+//! - paper: <https://arxiv.org/abs/2103.00020>
+//! - published weights: `openai/clip-vit-large-patch14` (used by Stable Diffusion 1.x)
+//! - original code: `CLIPTextModel` of transformers
+
+use burn::{
+    module::{Initializer, Module},
+    nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    tensor::{Device, Int, Tensor},
+};
+use seed_nn::{
+    Activation, AttentionBias, ConfigError, Mlp, MlpConfig, causal_bias, merge_heads, padding_bias,
+    scaled_dot_product, split_heads,
+};
+use seed_weights::KeyMap;
+use serde::{Deserialize, Serialize};
+
+/// Where the pooled state of a text is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndOfText {
+    /// At the first position of the largest token id (the historic rule of the published L/14 config).
+    LargestId,
+    /// At the first position of this token.
+    Token(usize),
+}
+
+/// Sizes of a [`ClipText`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipTextConfig {
+    /// Size of the vocabulary.
+    pub vocab_size: usize,
+    /// Number of positions.
+    pub max_length: usize,
+    /// Width of the tokens.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Number of attention heads; divides `width`.
+    pub heads: usize,
+    /// Hidden width of the MLPs.
+    pub mlp_hidden: usize,
+    /// Non-linearity of the MLPs.
+    pub activation: Activation,
+    /// Where the pooled state is taken.
+    pub end_of_text: EndOfText,
+}
+
+impl ClipTextConfig {
+    /// The text tower of OpenAI's CLIP L/14, which conditions Stable Diffusion 1.x.
+    pub fn clip_l() -> Self {
+        Self {
+            vocab_size: 49_408,
+            max_length: 77,
+            width: 768,
+            depth: 12,
+            heads: 12,
+            mlp_hidden: 3072,
+            activation: Activation::QuickGelu,
+            end_of_text: EndOfText::LargestId,
+        }
+    }
+
+    /// Checks that the sizes fit together.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let part = "text tower";
+        ConfigError::check_heads(part, self.width, self.heads)?;
+        ConfigError::check(self.vocab_size > 0, part, "vocab_size", self.vocab_size, "positive")?;
+        ConfigError::check(self.max_length > 0, part, "max_length", self.max_length, "positive")?;
+        ConfigError::check(self.depth > 0, part, "depth", self.depth, "positive")
+    }
+
+    /// Initialises the tower on `device`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the sizes do not fit together.
+    pub fn init(&self, device: &Device) -> Result<ClipText, ConfigError> {
+        self.validate()?;
+        let normal = Initializer::Normal { mean: 0.0, std: 0.02 };
+        let embedding = |rows| {
+            EmbeddingConfig::new(rows, self.width).with_initializer(normal.clone()).init(device)
+        };
+        Ok(ClipText {
+            embeddings: ClipTextEmbeddings {
+                token_embedding: embedding(self.vocab_size),
+                position_embedding: embedding(self.max_length),
+            },
+            layers: (0..self.depth).map(|_| self.init_layer(device)).collect(),
+            final_layer_norm: LayerNormConfig::new(self.width).init(device),
+            config: self.clone(),
+        })
+    }
+
+    fn init_layer(&self, device: &Device) -> ClipTextLayer {
+        let linear = || LinearConfig::new(self.width, self.width).init(device);
+        let norm = || LayerNormConfig::new(self.width).init(device);
+        ClipTextLayer {
+            self_attn: ClipAttention {
+                q_proj: linear(),
+                k_proj: linear(),
+                v_proj: linear(),
+                out_proj: linear(),
+                heads: self.heads,
+            },
+            layer_norm1: norm(),
+            mlp: MlpConfig {
+                width: self.width,
+                hidden: self.mlp_hidden,
+                activation: self.activation,
+            }
+            .init(device),
+            layer_norm2: norm(),
+        }
+    }
+}
+
+/// Keys of [`ClipText`] in a checkpoint of the transformers library.
+pub fn clip_text_keys() -> KeyMap {
+    KeyMap::new(&[("layers", "text_model.encoder.layers"), ("", "text_model")])
+}
+
+/// Token and position tables.
+#[derive(Module, Debug)]
+pub struct ClipTextEmbeddings {
+    /// `[vocab_size, width]`
+    pub token_embedding: Embedding,
+    /// `[max_length, width]`
+    pub position_embedding: Embedding,
+}
+
+/// Self-attention with separate projections.
+#[derive(Module, Debug)]
+pub struct ClipAttention {
+    /// Query projection.
+    pub q_proj: Linear,
+    /// Key projection.
+    pub k_proj: Linear,
+    /// Value projection.
+    pub v_proj: Linear,
+    /// Output projection.
+    pub out_proj: Linear,
+    heads: usize,
+}
+
+/// A pre-norm block.
+#[derive(Module, Debug)]
+pub struct ClipTextLayer {
+    /// Self-attention.
+    pub self_attn: ClipAttention,
+    /// Norm before the attention.
+    pub layer_norm1: LayerNorm,
+    /// Per-token MLP.
+    pub mlp: Mlp,
+    /// Norm before the MLP.
+    pub layer_norm2: LayerNorm,
+}
+
+/// CLIP's text tower; field names are the checkpoint's, below `text_model` (and `encoder` for layers).
+#[derive(Module, Debug)]
+pub struct ClipText {
+    /// Token and position tables.
+    pub embeddings: ClipTextEmbeddings,
+    /// Transformer blocks.
+    pub layers: Vec<ClipTextLayer>,
+    /// Norm after the last block.
+    pub final_layer_norm: LayerNorm,
+    #[module(skip)]
+    config: ClipTextConfig,
+}
+
+/// What the text tower gives.
+#[derive(Debug, Clone)]
+pub struct ClipTextOutput {
+    /// States after the final norm, `[batch, length, width]`.
+    pub last_hidden_state: Tensor<3>,
+    /// The final state at the end of text, `[batch, width]`.
+    pub pooled: Tensor<2>,
+}
+
+impl ClipText {
+    /// Runs the tower with causal attention.
+    ///
+    /// Stable Diffusion passes no padding mask, so that padded positions carry meaning; `mask` is
+    /// for other uses.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[batch, length]`, length at most `max_length`
+    /// - mask: `[batch, length]`, 1 for a real token
+    pub fn forward(&self, ids: Tensor<2, Int>, mask: Option<Tensor<2, Int>>) -> ClipTextOutput {
+        let length = ids.dims()[1];
+        let mut bias = causal_bias(length, &ids.device());
+        if let Some(mask) = mask {
+            bias = bias + padding_bias(mask);
+        }
+        let hidden = self
+            .layers
+            .iter()
+            .fold(self.embed(ids.clone()), |x, layer| layer.forward(x, bias.clone()));
+        let last_hidden_state = self.final_layer_norm.forward(hidden);
+        let pooled = self.pool(last_hidden_state.clone(), ids);
+        ClipTextOutput { last_hidden_state, pooled }
+    }
+
+    /// Token and position embeddings, `[batch, length, width]`.
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let length = ids.dims()[1];
+        let positions = Tensor::arange(0..length as i64, &ids.device()).unsqueeze::<2>();
+        self.embeddings.token_embedding.forward(ids)
+            + self.embeddings.position_embedding.forward(positions)
+    }
+
+    fn pool(&self, states: Tensor<3>, ids: Tensor<2, Int>) -> Tensor<2> {
+        let [batch, _, width] = states.dims();
+        let ends = match self.config.end_of_text {
+            EndOfText::LargestId => ids,
+            EndOfText::Token(token) => ids.equal_elem(token as i64).int(),
+        };
+        // The first position of the largest value.
+        let position = ends.argmax(1).reshape([batch, 1, 1]).expand([batch, 1, width]);
+        states.gather(1, position).squeeze_dim(1)
+    }
+}
+
+impl ClipTextLayer {
+    /// # Shapes
+    ///
+    /// - input, output: `[batch, length, width]`
+    pub fn forward(&self, x: Tensor<3>, bias: AttentionBias) -> Tensor<3> {
+        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), bias);
+        x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
+    }
+}
+
+impl ClipAttention {
+    fn forward(&self, x: Tensor<3>, bias: AttentionBias) -> Tensor<3> {
+        let project = |linear: &Linear| split_heads(linear.forward(x.clone()), self.heads);
+        let context = scaled_dot_product(
+            project(&self.q_proj),
+            project(&self.k_proj),
+            project(&self.v_proj),
+            Some(bias),
+            None,
+        );
+        self.out_proj.forward(merge_heads(context))
+    }
+}

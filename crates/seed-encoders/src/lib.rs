@@ -1,0 +1,11 @@
+//! Encoders that SEED takes from others and keeps frozen: the EVA-CLIP image tower and the CLIP text
+//! tower, at full size and at nano size, and the contrastive pair of the two that nano is trained as.
+
+mod clip;
+mod clip_text;
+mod eva_vit;
+pub mod nano;
+
+pub use clip::{Clip, ClipConfig, clip_keys};
+pub use clip_text::{ClipText, ClipTextConfig, ClipTextOutput, EndOfText, clip_text_keys};
+pub use eva_vit::{EvaVit, EvaVitConfig, interpolate_positions};

@@ -1,0 +1,128 @@
+//! The errors of this crate: each says what was wrong, where, and what to do about it.
+
+use std::path::PathBuf;
+
+/// What can go wrong while measuring a model or writing its report.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The number of values is not `rows × dim`, or one of the two is zero.
+    #[error("features: {values} values do not make {rows} rows of {dim}; both must be at least 1")]
+    Shape {
+        /// Rows asked for.
+        rows: usize,
+        /// Width asked for.
+        dim: usize,
+        /// Values given.
+        values: usize,
+    },
+    /// A value is NaN or infinite.
+    #[error(
+        "{what}: row {row}, column {column} is {value}; the model has diverged or its input is broken"
+    )]
+    NotFinite {
+        /// Which table.
+        what: &'static str,
+        /// Its row.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A row of zeros has no direction, so no cosine.
+    #[error("features: row {row} is all zeros and cannot be normalised")]
+    ZeroRow {
+        /// The row.
+        row: usize,
+    },
+    /// A row that is not there was asked for.
+    #[error("features: row {row} was asked for, but there are {rows}")]
+    NoSuchRow {
+        /// The row asked for.
+        row: usize,
+        /// Rows there are.
+        rows: usize,
+    },
+    /// Two tables that must agree in a size do not.
+    #[error("{what}: {got}, but {wanted} were expected")]
+    Mismatch {
+        /// What was counted.
+        what: &'static str,
+        /// The count found.
+        got: usize,
+        /// The count expected.
+        wanted: usize,
+    },
+    /// A query whose answer is not among the candidates.
+    #[error(
+        "{side} {row} is of concept {concept}, which no {other} among the candidates has; leave it out"
+    )]
+    Unanswerable {
+        /// `image` or `text`.
+        side: &'static str,
+        /// Row of the query.
+        row: usize,
+        /// Its concept.
+        concept: usize,
+        /// `text` or `image`.
+        other: &'static str,
+    },
+    /// There is nothing to measure.
+    #[error("{0}: none given, at least one is needed")]
+    Empty(&'static str),
+    /// The ridge penalty is not a positive number.
+    #[error("pixel control: the ridge penalty must be positive and finite, not {0}")]
+    Ridge(f64),
+    /// An image without pixels.
+    #[error("pixel control: image {0} has no pixels")]
+    EmptyImage(usize),
+    /// A code outside the codebook.
+    #[error(
+        "codes: picture {picture}, position {position} has code {code}, but the codebook has {size}"
+    )]
+    CodeOutOfRange {
+        /// The picture.
+        picture: usize,
+        /// The position in its sequence.
+        position: usize,
+        /// The code found.
+        code: u32,
+        /// Size of the codebook.
+        size: usize,
+    },
+    /// The codes are not whole sequences.
+    #[error("codes: {codes} codes do not make sequences of {positions}")]
+    CodesShape {
+        /// Codes given.
+        codes: usize,
+        /// Positions in a sequence.
+        positions: usize,
+    },
+    /// A picture of a report is not an embedded PNG; anything else could make a page load from elsewhere.
+    #[error(
+        "report: a picture must be a `data:image/png;base64,` URI, but this one begins `{start}`"
+    )]
+    NotEmbedded {
+        /// How it begins.
+        start: String,
+    },
+    /// A picture could not be encoded as PNG.
+    #[error("report: a picture could not be encoded as PNG: {0}")]
+    Png(#[source] image::ImageError),
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A saved report could not be read back.
+    #[error("{}: not a saved report: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+}

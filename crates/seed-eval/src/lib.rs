@@ -1,0 +1,24 @@
+//! What a run is judged by, and the page that shows it.
+//!
+//! - [`Features`]: a table of feature vectors, one a row;
+//! - [`GroundTruth`] → [`RetrievalScores`]: image→text and text→image recall, and what chance gives;
+//! - [`PixelControl`]: the same retrieval from 16×16 pixels through a ridge regression, since drawings
+//!   of one concept by two vendors may simply look alike;
+//! - [`CodebookHealth`]: usage, perplexity and dead codes, overall and per position;
+//! - [`Report`]: all of it as JSON, as one self-contained HTML page, and as a table for the terminal.
+//!
+//! Everything works on plain slices: no model, tensor or device is known here.
+
+mod codebook;
+mod error;
+mod features;
+mod pixel_control;
+pub mod report;
+mod retrieval;
+
+pub use codebook::{CodeCount, CodeUse, CodebookHealth, PositionHealth, SharedCode, shared_codes};
+pub use error::EvalError;
+pub use features::Features;
+pub use pixel_control::PixelControl;
+pub use report::Report;
+pub use retrieval::{GroundTruth, Neighbour, Recall, RetrievalScores, nearest};

@@ -1,0 +1,74 @@
+//! Reports on disk.
+
+use std::{fs, path::Path};
+
+use super::Report;
+use crate::EvalError;
+
+impl Report {
+    /// Writes `report.json` and `report.html` into `folder`, which is made if need be.
+    ///
+    /// # Errors
+    /// [`EvalError::Io`] naming the file; what was there before is then untouched.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), EvalError> {
+        let folder = folder.as_ref();
+        fs::create_dir_all(folder).map_err(io(folder))?;
+        self.save_json(folder.join("report.json"))?;
+        self.save_html(folder.join("report.html"))
+    }
+
+    /// Writes the page.
+    ///
+    /// # Errors
+    /// [`EvalError::Io`].
+    pub fn save_html(&self, path: impl AsRef<Path>) -> Result<(), EvalError> {
+        write(path.as_ref(), self.html().as_bytes())
+    }
+
+    /// Writes the report as JSON, from which the page can be made again.
+    ///
+    /// # Errors
+    /// [`EvalError::Io`], [`EvalError::Json`].
+    pub fn save_json(&self, path: impl AsRef<Path>) -> Result<(), EvalError> {
+        let path = path.as_ref();
+        let json = serde_json::to_vec(self).map_err(|source| EvalError::Json {
+            path: path.into(),
+            source,
+        })?;
+        write(path, &json)
+    }
+
+    /// Reads what [`Report::save_json`] wrote.
+    ///
+    /// # Errors
+    /// [`EvalError::Io`], [`EvalError::Json`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, EvalError> {
+        let path = path.as_ref();
+        let json = fs::read(path).map_err(io(path))?;
+        serde_json::from_slice(&json).map_err(|source| EvalError::Json {
+            path: path.into(),
+            source,
+        })
+    }
+}
+
+/// Writes beside `path` and renames, so that a reader finds the old file or the new one, never half.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| {
+        // The first error is the one to tell; what is left behind is named like a leftover.
+        let _ = fs::remove_file(&temporary);
+        EvalError::Io {
+            path: path.into(),
+            source,
+        }
+    })
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> EvalError {
+    let path = path.to_path_buf();
+    move |source| EvalError::Io { path, source }
+}

@@ -1,0 +1,15 @@
+//! Blocks shared by two or more models: attention, the ViT block, its MLP, and small tensor
+//! helpers that the field writes the same way everywhere.
+
+mod attention;
+mod error;
+mod mlp;
+mod vit_block;
+
+pub use attention::{
+    AttentionBias, causal_bias, l2_normalize, merge_heads, padding_bias, scaled_dot_product,
+    split_heads,
+};
+pub use error::ConfigError;
+pub use mlp::{Activation, Mlp, MlpConfig};
+pub use vit_block::{QkvBias, VitAttention, VitBlock, VitBlockConfig};

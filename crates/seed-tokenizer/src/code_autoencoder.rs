@@ -1,0 +1,166 @@
+//! Stage II's model: causal embeddings to codes, and from codes to everything that is rebuilt.
+//!
+//! - paper: SEED §2.2.2; SEED-LLaMA, <https://arxiv.org/abs/2310.01218>, for the image head
+//! - original code: `blip2_qformer_codebook_all_image.py` and `qformer_quantizer.py` of the SEED
+//!   repository
+//!
+//! ```text
+//! causal embeddings → encode_task_layer → quantize → codes
+//! codes → decode_task_layer → u ┬→ reconstruction → causal embeddings
+//!                               ├→ text head      → generation embeddings [batch, length, width]  (v1)
+//!                               └→ image head     → generation embedding  [batch, width]          (v2)
+//! ```
+//!
+//! The three branches are independent and read the same `u`.
+
+use burn::{
+    module::Module,
+    nn::{Linear, LinearConfig},
+    tensor::{Device, Int, Tensor},
+};
+use seed_nn::ConfigError;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BlockStack, BlockStackConfig, ImageHead, ImageHeadConfig, Quantized, QuantizerConfig, TextHead,
+    TextHeadConfig, VectorQuantizer,
+};
+
+/// Sizes and options of a [`CodeAutoencoder`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodeAutoencoderConfig {
+    /// Width of the causal embeddings.
+    pub width: usize,
+    /// Number of codes of an image.
+    pub positions: usize,
+    /// The quantiser.
+    pub quantizer: QuantizerConfig,
+    /// Blocks of each branch.
+    pub blocks: BlockStackConfig,
+    /// The v1 branch, where there is one.
+    pub text_head: Option<TextHeadConfig>,
+    /// The v2 branch, where there is one.
+    pub image_head: Option<ImageHeadConfig>,
+}
+
+impl CodeAutoencoderConfig {
+    /// Initialises the module on `device`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the sizes do not fit together.
+    pub fn init(&self, device: &Device) -> Result<CodeAutoencoder, ConfigError> {
+        let part = "code autoencoder";
+        ConfigError::check(self.positions > 0, part, "positions", self.positions, "positive")?;
+        let (width, dim) = (self.width, self.quantizer.dim);
+        let stack = || self.blocks.init(width, self.positions, device);
+        Ok(CodeAutoencoder {
+            encode_task_layer: TaskLayer::new(width, width, dim, device),
+            quantize: self.quantizer.init(device)?,
+            decode_task_layer: TaskLayer::new(dim, dim, width, device),
+            reconstruction: stack()?,
+            text_head: match &self.text_head {
+                Some(head) => Some(head.init(width, stack()?, device)?),
+                None => None,
+            },
+            image_head: match &self.image_head {
+                Some(head) => Some(head.init(width, self.positions, stack()?, device)?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Linear, tanh, linear.
+#[derive(Module, Debug)]
+pub struct TaskLayer {
+    /// Into the hidden width.
+    pub first: Linear,
+    /// Out of it.
+    pub second: Linear,
+}
+
+impl TaskLayer {
+    fn new(input: usize, hidden: usize, output: usize, device: &Device) -> Self {
+        Self {
+            first: LinearConfig::new(input, hidden).init(device),
+            second: LinearConfig::new(hidden, output).init(device),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - input: `[batch, positions, input width]`
+    /// - output: `[batch, positions, output width]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.second.forward(self.first.forward(x).tanh())
+    }
+}
+
+/// Quantiser and de-tokenizers.
+#[derive(Module, Debug)]
+pub struct CodeAutoencoder {
+    /// `[width → dim]`, before the quantiser.
+    pub encode_task_layer: TaskLayer,
+    /// The codebook.
+    pub quantize: VectorQuantizer,
+    /// `[dim → width]`, after the quantiser.
+    pub decode_task_layer: TaskLayer,
+    /// Rebuilds the causal embeddings; an objective of training, and retrieval with codes.
+    pub reconstruction: BlockStack,
+    /// Rebuilds the caption's text states: SEED v1.
+    pub text_head: Option<TextHead>,
+    /// Rebuilds the image embedding: SEED v2.
+    pub image_head: Option<ImageHead>,
+}
+
+impl CodeAutoencoder {
+    /// Quantises causal embeddings.
+    ///
+    /// # Shapes
+    ///
+    /// - embeddings: `[batch, positions, width]`
+    pub fn quantize(&self, embeddings: Tensor<3>) -> Quantized {
+        self.quantize.forward(self.encode_task_layer.forward(embeddings))
+    }
+
+    /// Codes of causal embeddings, `[batch, positions]`.
+    ///
+    /// # Shapes
+    ///
+    /// - embeddings: `[batch, positions, width]`
+    pub fn encode(&self, embeddings: Tensor<3>) -> Tensor<2, Int> {
+        self.quantize.nearest(self.encode_task_layer.forward(embeddings))
+    }
+
+    /// Decodes codebook vectors to `u`, which all branches read.
+    ///
+    /// # Shapes
+    ///
+    /// - vectors: `[batch, positions, dim]`
+    /// - output: `[batch, positions, width]`
+    pub fn decode_vectors(&self, vectors: Tensor<3>) -> Tensor<3> {
+        self.decode_task_layer.forward(vectors)
+    }
+
+    /// Decodes codes to `u`.
+    ///
+    /// # Shapes
+    ///
+    /// - codes: `[batch, positions]`
+    /// - output: `[batch, positions, width]`
+    pub fn decode(&self, codes: Tensor<2, Int>) -> Tensor<3> {
+        self.decode_vectors(self.quantize.lookup(codes))
+    }
+
+    /// Causal embeddings rebuilt from codes, for retrieval with codes.
+    ///
+    /// # Shapes
+    ///
+    /// - codes: `[batch, positions]`
+    /// - output: `[batch, positions, width]`
+    pub fn reconstruct(&self, codes: Tensor<2, Int>) -> Tensor<3> {
+        self.reconstruction.forward(self.decode(codes))
+    }
+}

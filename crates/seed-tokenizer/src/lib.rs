@@ -1,0 +1,44 @@
+//! The SEED tokenizer: an image becomes a few codes with a causal order, and comes back from them.
+//!
+//! ```text
+//! image [B,3,H,W] → image tokens [B,1+N,Dv] → causal embeddings [B,Q,D] → codes [B,Q]
+//! codes [B,Q] → generation embeddings [B,L,Dt]
+//! ```
+//!
+//! [`SeedConfig`] holds every size and option; its presets are the models of the papers and `nano`.
+
+mod causal_q_former;
+mod code_autoencoder;
+mod heads;
+mod keys;
+mod objectives;
+mod presets;
+mod q_former;
+mod quantizer;
+mod raster;
+mod token_encoder;
+mod tokenizer;
+
+pub use causal_q_former::{CausalQFormer, CausalQFormerConfig};
+pub use code_autoencoder::{CodeAutoencoder, CodeAutoencoderConfig, TaskLayer};
+pub use heads::{
+    BlockStack, BlockStackConfig, ImageHead, ImageHeadConfig, ImageHeadForm, ReverseQFormer,
+    ReverseQFormerConfig, TextHead, TextHeadConfig,
+};
+pub use keys::{causal_q_former_keys, code_autoencoder_keys, token_encoder_keys};
+pub use objectives::{
+    Contrast, LABEL_SMOOTHING, StageTwoLosses, StageTwoTargets, StageTwoWeights, concept_targets,
+    contrast, cosine_distance, diagonal_targets,
+};
+pub use presets::SeedConfig;
+pub use q_former::{
+    BertAttention, BertMlp, QFormer, QFormerConfig, QFormerEmbeddings, QFormerLayer,
+    QueryAttention, TextSideConfig,
+};
+pub use quantizer::{
+    CodeDistance, CodebookInit, CodebookUpdate, Quantized, QuantizerConfig, Revival,
+    VectorQuantizer,
+};
+pub use raster::{RasterConfig, RasterEncoder};
+pub use token_encoder::{TokenEncoder, TokenEncoderConfig};
+pub use tokenizer::SeedTokenizer;

@@ -1,0 +1,161 @@
+//! The models of the papers and their nano counterpart: configs of the same code.
+
+use seed_encoders::EvaVitConfig;
+use seed_nn::ConfigError;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BlockStackConfig, CausalQFormerConfig, CodeAutoencoderConfig, CodebookInit, CodebookUpdate,
+    ImageHeadConfig, ImageHeadForm, QFormerConfig, QuantizerConfig, QueryAttention,
+    ReverseQFormerConfig, Revival, TextHeadConfig, TextSideConfig, TokenEncoderConfig,
+};
+
+/// Sizes and options of the whole tokenizer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedConfig {
+    /// The frozen image tower.
+    pub image: EvaVitConfig,
+    /// From image tokens to embeddings: trained in stage I.
+    pub tokens: TokenEncoderConfig,
+    /// From embeddings to codes and back: trained in stage II.
+    pub codes: CodeAutoencoderConfig,
+}
+
+impl SeedConfig {
+    /// SEED (arXiv 2307.08041): 77×768 generation embeddings for Stable Diffusion 1.4.
+    pub fn seed_v1() -> Self {
+        let mut config = Self::full_size();
+        config.codes.text_head = Some(TextHeadConfig {
+            reverse: ReverseQFormerConfig {
+                queries: 77,
+                depth: 4,
+                heads: 12,
+                mlp_hidden: 3072,
+                dropout: 0.1,
+            },
+            target_width: 768,
+        });
+        config
+    }
+
+    /// The tokenizer of SEED-LLaMA (arXiv 2310.01218): one 1024-wide embedding for unCLIP.
+    pub fn seed_v2() -> Self {
+        let mut config = Self::full_size();
+        config.codes.image_head = Some(ImageHeadConfig {
+            target_width: 1024,
+            form: ImageHeadForm::Mlp { widths: [256, 128, 32] },
+        });
+        config
+    }
+
+    /// The same model in small, trained in minutes on two CPU cores: 64-pixel images, 32 codes of a
+    /// codebook of 512, 16×128 generation embeddings for the nano diffusion model.
+    ///
+    /// Unlike the reference its codebook starts from data and revives dead codes: with so few
+    /// images a codebook that starts at ±1/512 collapses.
+    pub fn nano() -> Self {
+        let width = 128;
+        Self {
+            image: EvaVitConfig {
+                image_size: 64,
+                patch_size: 8,
+                width,
+                depth: 6,
+                heads: 4,
+                mlp_hidden: 512,
+            },
+            tokens: TokenEncoderConfig::QFormer(CausalQFormerConfig {
+                q_former: QFormerConfig {
+                    width,
+                    heads: 4,
+                    depth: 2,
+                    mlp_hidden: 512,
+                    context_width: width,
+                    cross_attention_every: 2,
+                    dropout: 0.1,
+                    text: Some(TextSideConfig { vocab_size: 2048, max_length: 32 }),
+                },
+                queries: 32,
+                attention: QueryAttention::Causal,
+                embed_dim: 128,
+            }),
+            codes: CodeAutoencoderConfig {
+                width,
+                positions: 32,
+                quantizer: QuantizerConfig {
+                    update: CodebookUpdate::Corrected,
+                    init: CodebookInit::FirstBatch,
+                    revival: Some(Revival { every: 20, threshold: 0.05, decay: 0.95 }),
+                    ..QuantizerConfig::reference(512, 16)
+                },
+                blocks: BlockStackConfig { depth: 2, heads: 4, mlp_hidden: 512 },
+                text_head: Some(TextHeadConfig {
+                    reverse: ReverseQFormerConfig {
+                        queries: 16,
+                        depth: 2,
+                        heads: 4,
+                        mlp_hidden: 512,
+                        dropout: 0.1,
+                    },
+                    target_width: 128,
+                }),
+                image_head: None,
+            },
+        }
+    }
+
+    /// A preset by the name used on the command line: `seed-v1`, `seed-v2` or `nano`.
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "seed-v1" => Some(Self::seed_v1()),
+            "seed-v2" => Some(Self::seed_v2()),
+            "nano" => Some(Self::nano()),
+            _ => None,
+        }
+    }
+
+    /// Checks that the parts fit together; each part checks itself when it is initialised.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.image.validate()?;
+        let (tokens, codes) = (&self.tokens, &self.codes);
+        let equal = |name, value: usize, expected: usize| {
+            let rule = format!("{expected}, to fit the part before it");
+            ConfigError::check(value == expected, "tokenizer", name, value, rule)
+        };
+        equal("tokens.context_width", tokens.image_width(), self.image.width)?;
+        equal("codes.width", codes.width, tokens.width())?;
+        equal("codes.positions", codes.positions, tokens.tokens())
+    }
+
+    fn full_size() -> Self {
+        let width = 768;
+        Self {
+            image: EvaVitConfig::vit_g(),
+            tokens: TokenEncoderConfig::QFormer(CausalQFormerConfig {
+                q_former: QFormerConfig {
+                    width,
+                    heads: 12,
+                    depth: 12,
+                    mlp_hidden: 3072,
+                    context_width: 1408,
+                    cross_attention_every: 2,
+                    dropout: 0.1,
+                    // bert-base-uncased and [DEC].
+                    text: Some(TextSideConfig { vocab_size: 30_523, max_length: 512 }),
+                },
+                queries: 32,
+                attention: QueryAttention::Causal,
+                embed_dim: 256,
+            }),
+            codes: CodeAutoencoderConfig {
+                width,
+                positions: 32,
+                quantizer: QuantizerConfig::reference(8192, 32),
+                blocks: BlockStackConfig { depth: 4, heads: 12, mlp_hidden: 3072 },
+                text_head: None,
+                image_head: None,
+            },
+        }
+    }
+}

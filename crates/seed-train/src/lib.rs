@@ -1,0 +1,41 @@
+//! One step loop, and the recipes of each training stage.
+//!
+//! A [`Recipe`] says what a batch is and what its loss is; everything else is here and is shared by
+//! all stages: schedule, AdamW with the reference's decay grouping, accumulation, clipping, the
+//! exchange of gradients between processes, checkpoints that resume at the exact step, metrics,
+//! progress, and a clean stop.
+//!
+//! ```text
+//! batches ─► Recipe::loss ─► backward ─► accumulate ─► exchange ─► clip ─► AdamW ─► Recipe::after_update
+//!                │                                                                        │
+//!                └── loss parts ─► metrics.jsonl, progress                 checkpoints ◄──┘
+//! ```
+//!
+//! [`Trainer`] drives it. A resumed run computes the very numbers of an uninterrupted one: the state
+//! of a step is the model, the optimiser and the step index, and nothing else; dropout and data order
+//! are functions of the seed and the step.
+
+mod checkpoint;
+mod config;
+mod gradients;
+mod metrics;
+mod optimizer;
+mod progress;
+mod recipe;
+pub mod recipes;
+mod run_dir;
+mod schedule;
+mod step_loop;
+mod stop;
+
+pub use checkpoint::{CheckpointError, CheckpointState, Checkpoints, FileRecord, Found};
+pub use config::{ConfigError, TrainConfig, load_config};
+pub use gradients::{GradientExchange, SingleProcess, clip_by_norm, global_norm};
+pub use metrics::{Evaluation, MetricsError, MetricsLine, TrainMetrics, read_metrics};
+pub use optimizer::{AdamWConfig, ParameterGroup, RateMultiplier, decays};
+pub use progress::{Progress, ProgressMode};
+pub use recipe::{Losses, Recipe};
+pub use run_dir::{Existing, RunDir, RunError, RunInfo};
+pub use schedule::LrSchedule;
+pub use step_loop::{BoxError, Outcome, TrainError, Trained, Trainer};
+pub use stop::{StopError, StopFlag};

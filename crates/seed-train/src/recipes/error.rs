@@ -1,0 +1,33 @@
+//! What can go wrong around a recipe: data, weights, configs, evaluation, training.
+
+use seed_data::{DataError, LoaderError};
+use seed_eval::EvalError;
+use seed_weights::WeightsError;
+
+use crate::{MetricsError, RunError, TrainError};
+
+/// Any failure of a stage, in the words of the part that failed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // Each variant is the error it wraps.
+pub enum RecipeError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Loader(#[from] LoaderError<DataError>),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Nano(#[from] seed_encoders::nano::NanoError),
+    #[error(transparent)]
+    Model(#[from] seed_nn::ConfigError),
+    #[error(transparent)]
+    Config(#[from] crate::ConfigError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}

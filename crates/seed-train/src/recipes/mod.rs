@@ -1,0 +1,28 @@
+//! The training stages of SEED, each a [`Recipe`](crate::Recipe), and the frozen nano parts.
+
+mod clip;
+mod error;
+mod evaluation;
+mod frozen;
+mod nano;
+mod pretraining;
+mod splits;
+mod stage_one;
+mod stage_two;
+mod tensors;
+mod tokenizer_report;
+mod tokenizer_training;
+
+pub use clip::{ClipBatch, ClipRecipe};
+pub use error::RecipeError;
+pub use evaluation::Judged;
+pub use frozen::{FrozenCache, FrozenRows, Views};
+pub use pretraining::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of};
+pub use splits::{EvaluationSet, Splits};
+pub use stage_one::{
+    Positives, StageOne, StageOneBatch, StageOneItem, stage_one_batch, stage_one_loader,
+};
+pub use tokenizer_training::{
+    FrozenParts, TokenizerOutcome, TokenizerTraining, TokenizerTrainingConfig, TrainedTokenizer,
+};
+pub use stage_two::{StageTwo, StageTwoBatch, stage_two_batch, stage_two_loader};

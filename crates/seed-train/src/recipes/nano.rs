@@ -1,0 +1,71 @@
+//! The nano tokenizer's training as the example runs it: ten minutes on two CPU cores.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use seed_data::{TextTokenizer, TrainTransform};
+use seed_encoders::nano::{self, NanoClip};
+use seed_tokenizer::{SeedConfig, StageTwoWeights};
+
+use super::{FrozenParts, Positives, RecipeError, TokenizerTrainingConfig};
+use crate::{LrSchedule, TrainConfig};
+
+impl TokenizerTrainingConfig {
+    /// The default run: both stages at nano size.
+    pub fn nano() -> Self {
+        let train = |steps, batch_size, peak| TrainConfig {
+            steps,
+            batch_size,
+            schedule: LrSchedule::Cosine { peak, warmup_steps: steps / 20, floor: peak / 100.0 },
+            clip_norm: Some(1.0),
+            checkpoint_every: 200,
+            log_every: 5,
+            ..TrainConfig::default()
+        };
+        Self {
+            model: SeedConfig::nano(),
+            render_size: 80,
+            outlines: vec![0.03],
+            views: 2,
+            transform: TrainTransform::new(64),
+            text_length: 24,
+            positives: Positives::Concept,
+            stage_one: train(400, 128, 1e-3),
+            stage_two: train(400, 64, 1e-3),
+            weights: StageTwoWeights::default(),
+        }
+    }
+
+    /// The same run in a minute: enough to see that everything works, not to learn much.
+    pub fn smoke(mut self) -> Self {
+        self.views = 1;
+        for stage in [&mut self.stage_one, &mut self.stage_two] {
+            stage.steps = 20;
+            stage.batch_size = 32;
+            stage.checkpoint_every = 10;
+            stage.log_every = 1;
+            if let LrSchedule::Cosine { warmup_steps, .. } = &mut stage.schedule {
+                *warmup_steps = 2;
+            }
+        }
+        self
+    }
+}
+
+impl FrozenParts {
+    /// The frozen parts shipped with the library, on a device without autodiff.
+    pub fn nano(device: &Device) -> Result<Self, RecipeError> {
+        Self::of_nano_clip(nano::clip(device)?, nano::tokenizer_json())
+    }
+
+    /// The frozen parts from a nano CLIP and the `tokenizer.json` it was trained with.
+    pub fn of_nano_clip(nano: NanoClip, tokenizer_json: &str) -> Result<Self, RecipeError> {
+        Ok(Self {
+            image: nano.clip.image,
+            text: nano.clip.text,
+            text_config: nano.config.text,
+            tokenizer: Arc::new(TextTokenizer::from_json(tokenizer_json)?),
+            identity: nano.identity,
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! Where the nano CLIP comes from: the training split of the corpus, drawn in more than one style.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use burn::{
+    module::Module,
+    tensor::{DType, Device},
+};
+use rand::{RngExt, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use seed_data::{
+    Cache, Corpus, DataError, EvalTransform, ItemContext, Loader, LoaderConfig, Normalize, PairSet,
+    Style, TextTokenizer, TrainTransform, train_wordpiece,
+};
+use seed_encoders::{Clip, ClipConfig, clip_keys};
+use seed_eval::{Features, GroundTruth, RetrievalScores};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ClipBatch, ClipRecipe, RecipeError,
+    tensors::{stack, tokens},
+};
+use crate::{ProgressMode, RunDir, StopFlag, TrainConfig, Trained, Trainer};
+
+/// Settings of the nano CLIP's training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipPretrainingConfig {
+    /// Sizes of the towers.
+    pub clip: ClipConfig,
+    /// Side in pixels at which drawings are rendered before the crop.
+    pub render_size: u32,
+    /// Line widths, as shares of the canvas, of the outlined renderings that join the plain ones.
+    pub outlines: Vec<f32>,
+    /// Probability of an outlined rendering.
+    pub outlined_share: f32,
+    /// Random crop and augmentation.
+    pub transform: TrainTransform,
+    /// Longest caption in tokens.
+    pub text_length: usize,
+    /// Patches of each picture that enter the image tower; all if none is given.
+    pub kept_patches: Option<usize>,
+    /// Label smoothing of the contrast.
+    pub label_smoothing: f64,
+    /// Steps between two validations.
+    pub evaluate_every: u64,
+    /// The step loop.
+    pub train: TrainConfig,
+}
+
+impl ClipPretrainingConfig {
+    /// A minute's training: shows that everything works, learns little.
+    pub fn smoke(mut self) -> Self {
+        self.train.steps = 4;
+        self.train.batch_size = 32;
+        self.evaluate_every = 4;
+        self
+    }
+}
+
+/// Trains the text tokenizer of the nano models, on the captions of the training split alone.
+pub fn train_tokenizer_of(corpus: &Corpus, vocab_size: usize) -> Result<TextTokenizer, DataError> {
+    let train = corpus.train();
+    let captions = (0..train.len()).flat_map(|index| train.captions(index).to_vec());
+    train_wordpiece(captions, vocab_size)
+}
+
+/// The training of the nano CLIP.
+pub struct ClipPretraining<'a> {
+    /// Its settings.
+    pub config: &'a ClipPretrainingConfig,
+    /// The corpus; only its training split is trained on.
+    pub corpus: &'a Corpus,
+    /// The text tokenizer.
+    pub tokenizer: Arc<TextTokenizer>,
+    /// Where rendered drawings are kept.
+    pub cache: &'a Cache,
+    /// Where to train, without autodiff.
+    pub device: &'a Device,
+}
+
+impl ClipPretraining<'_> {
+    /// Trains, or goes on where the run stopped.
+    pub fn train(
+        &self,
+        run: &mut RunDir,
+        progress: ProgressMode,
+        stop: StopFlag,
+    ) -> Result<Trained<Clip>, RecipeError> {
+        let device = self.device.clone().autodiff();
+        seed_device::seed(&device, self.config.train.seed);
+        let model = self.config.clip.init(&device)?;
+        let recipe = ClipRecipe {
+            clip: self.config.clip.clone(),
+            kept_patches: self.config.kept_patches,
+            device,
+            label_smoothing: self.config.label_smoothing,
+        };
+        let loader = self.loader()?;
+        let mut config = self.config.train.clone();
+        config.steps_per_epoch = Some(loader.steps_per_epoch());
+        let batches = |step| -> Box<dyn Iterator<Item = Result<ClipBatch, RecipeError>>> {
+            match loader.start_at(step) {
+                Ok(batches) => Box::new(batches.map(|batch| self.collate(batch?.items))),
+                Err(error) => Box::new(std::iter::once(Err(error.into()))),
+            }
+        };
+        let validation = self.corpus.validation_seen().with_size(self.config.render_size);
+        let validation = validation.render_all(self.cache)?;
+        Ok(Trainer::new(&recipe, &config)
+            .progress(progress)
+            .stop(stop)
+            .on_evaluate(self.config.evaluate_every, |model, _| {
+                let scores = self.retrieval(model, &validation)?;
+                Ok(vec![
+                    ("validation_r1".to_owned(), scores.image_to_text.r1),
+                    ("validation_r_mean".to_owned(), scores.r_mean),
+                ])
+            })
+            .train(model, batches, run)?)
+    }
+
+    /// Writes the trained towers as f16, with their config in the file's metadata.
+    pub fn save(&self, model: Clip, path: &Path) -> Result<(), RecipeError> {
+        let config = serde_json::to_string(&self.config.clip).unwrap_or_default();
+        let metadata = HashMap::from([("config".to_owned(), config)]);
+        let model = model.valid();
+        Ok(seed_weights::save(&model, path, &clip_keys(), DType::F16, metadata)?)
+    }
+
+    fn loader(&self) -> Result<Loader<(Vec<f32>, String, usize), DataError>, RecipeError> {
+        let set = self.corpus.train().with_size(self.config.render_size);
+        let styles = std::iter::once(Style::Plain)
+            .chain(self.config.outlines.iter().map(|&width| Style::Outlined { width }));
+        let renderings = styles
+            .map(|style| set.clone().with_style(style).render_all(self.cache))
+            .collect::<Result<Vec<_>, _>>()?;
+        let transform = self.config.transform.clone();
+        let share = self.config.outlined_share;
+        let make = move |item: ItemContext| -> Result<(Vec<f32>, String, usize), DataError> {
+            let (index, mut rng) = (item.index as usize, item.rng);
+            let outlined = renderings.len() > 1 && rng.random_range(0.0..1.0) < share;
+            let style = if outlined { rng.random_range(1..renderings.len()) } else { 0 };
+            let set = &renderings[style];
+            let caption = vary_caption(&set.captions(index)[0], &mut rng);
+            let picture = set.picture(index)?;
+            let image = transform.tensor(&picture, &Normalize::clip(), &mut rng);
+            Ok((image, caption, set.concept(index)))
+        };
+        let train = &self.config.train;
+        let config = LoaderConfig::new(train.batch_size, train.seed);
+        Ok(Loader::new(set.len() as u32, config, make)?)
+    }
+
+    fn collate(&self, items: Vec<(Vec<f32>, String, usize)>) -> Result<ClipBatch, RecipeError> {
+        let captions: Vec<&str> = items.iter().map(|(_, caption, _)| caption.as_str()).collect();
+        let captions = self.tokenizer.encode_batch(&captions, self.config.text_length)?;
+        let concepts = items.iter().map(|(_, _, concept)| *concept).collect();
+        let images = items.into_iter().map(|(image, _, _)| image).collect();
+        Ok(ClipBatch { images, captions, concepts })
+    }
+
+    /// Retrieval between a set's pictures and the captions of its concepts.
+    ///
+    /// `model` is on a device without autodiff.
+    pub fn retrieval(
+        &self,
+        model: &Clip,
+        set: &dyn PairSet,
+    ) -> Result<RetrievalScores, RecipeError> {
+        const BATCH: usize = 128;
+        let size = self.config.clip.image.image_size;
+        let transform = EvalTransform::new(size as u32);
+        let dim = self.config.clip.embed_dim;
+        let mut images = Vec::with_capacity(set.len() * dim);
+        let mut concepts = Vec::with_capacity(set.len());
+        let mut texts: Vec<(usize, String)> = Vec::new();
+        for index in 0..set.len() {
+            concepts.push(set.concept(index));
+            if !texts.iter().any(|(concept, _)| *concept == set.concept(index)) {
+                texts.push((set.concept(index), set.captions(index)[0].clone()));
+            }
+        }
+        for start in (0..set.len()).step_by(BATCH) {
+            let indices = start..(start + BATCH).min(set.len());
+            let count = indices.len();
+            let pictures = indices
+                .map(|index| Ok(transform.tensor(&set.picture(index)?, &Normalize::clip())))
+                .collect::<Result<Vec<_>, DataError>>()?;
+            let batch = stack(pictures, [count, 3, size, size], self.device);
+            images.extend(model.image_features(batch).into_data().iter::<f32>());
+        }
+        let mut text_values = Vec::with_capacity(texts.len() * dim);
+        for chunk in texts.chunks(BATCH) {
+            let captions: Vec<&str> = chunk.iter().map(|(_, caption)| caption.as_str()).collect();
+            let batch = self.tokenizer.encode_batch(&captions, self.config.text_length)?;
+            let (ids, _) = tokens(batch, self.device);
+            text_values.extend(model.text_features(ids).into_data().iter::<f32>());
+        }
+        let image_features = Features::new(concepts.len(), dim, images)?;
+        let text_features = Features::new(texts.len(), dim, text_values)?;
+        let text_concepts: Vec<usize> = texts.iter().map(|(concept, _)| *concept).collect();
+        let truth = GroundTruth::new(&concepts, &text_concepts)?;
+        Ok(truth.cosine(&image_features, &text_features)?)
+    }
+}
+
+/// The label and some of its keywords in random order, so that the text tower learns words rather
+/// than whole captions; sometimes the keywords alone.
+fn vary_caption(caption: &str, rng: &mut ChaCha8Rng) -> String {
+    let mut words = caption.split(", ");
+    let label = words.next().unwrap_or_default();
+    let mut keywords: Vec<&str> = words.collect();
+    if keywords.is_empty() || rng.random_range(0.0..1.0) < 0.3 {
+        return caption.to_owned();
+    }
+    keywords.shuffle(rng);
+    keywords.truncate(rng.random_range(0..=keywords.len()));
+    if keywords.is_empty() || rng.random_range(0.0..1.0) < 0.8 {
+        keywords.insert(0, label);
+    }
+    keywords.join(", ")
+}

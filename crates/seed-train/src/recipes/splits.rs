@@ -1,0 +1,82 @@
+//! What a tokenizer is trained on and what it is judged by.
+
+use std::sync::Arc;
+
+use seed_data::{
+    Cache, Corpus, CorpusSet, DataError, FolderOptions, FolderSet, PairSet, Split, Style,
+    split_fraction,
+};
+
+/// A held-out set and its place in the table of results.
+#[derive(Clone)]
+pub struct EvaluationSet {
+    /// `validation` or `test`.
+    pub split: &'static str,
+    /// Who drew or gathered it.
+    pub source: String,
+    /// `seen`, `unseen` or `flags`: whether training saw other pictures of its concepts.
+    pub concepts: &'static str,
+    /// Its pairs.
+    pub set: Arc<dyn PairSet>,
+}
+
+/// Training pairs and held-out sets that share no picture.
+#[derive(Clone)]
+pub struct Splits {
+    /// The training pairs, in one or more renderings with the same indices.
+    pub renderings: Vec<Arc<dyn PairSet>>,
+    /// The held-out sets.
+    pub evaluations: Vec<EvaluationSet>,
+}
+
+impl Splits {
+    /// The official split of the embedded corpus, rendered at `size` pixels: the training vendors'
+    /// seen concepts, plain and with the given outlines, against the validation and test vendors.
+    pub fn of_corpus(
+        corpus: &Corpus,
+        size: u32,
+        outlines: &[f32],
+        cache: &Cache,
+    ) -> Result<Self, DataError> {
+        let render = |set: CorpusSet, style| -> Result<Arc<dyn PairSet>, DataError> {
+            Ok(Arc::new(set.with_size(size).with_style(style).render_all(cache)?))
+        };
+        let styles = std::iter::once(Style::Plain)
+            .chain(outlines.iter().map(|&width| Style::Outlined { width }));
+        let renderings =
+            styles.map(|style| render(corpus.train(), style)).collect::<Result<_, _>>()?;
+        let held_out = [
+            ("validation", "emojione", "seen", corpus.validation_seen()),
+            ("validation", "emojione", "unseen", corpus.validation_unseen()),
+            ("test", "openmoji", "seen", corpus.test_seen()),
+            ("test", "openmoji", "unseen", corpus.test_unseen()),
+            ("test", "openmoji", "flags", corpus.flags(Split::Test)),
+        ];
+        let evaluations = held_out
+            .into_iter()
+            .map(|(split, source, concepts, set)| {
+                let set = render(set, Style::Plain)?;
+                Ok(EvaluationSet { split, source: source.to_owned(), concepts, set })
+            })
+            .collect::<Result<_, DataError>>()?;
+        Ok(Self { renderings, evaluations })
+    }
+
+    /// A folder of the user's own pictures: a tenth, chosen by `seed`, is held out for validation.
+    pub fn of_folder(folder: &std::path::Path, seed: u64) -> Result<Self, DataError> {
+        let set: Arc<dyn PairSet> = Arc::new(FolderSet::open(folder, FolderOptions::default())?);
+        let (train, validation) = split_fraction(&set, seed, 0.1);
+        let validation = EvaluationSet {
+            split: "validation",
+            source: folder.display().to_string(),
+            concepts: "held-out pictures",
+            set: Arc::new(validation),
+        };
+        Ok(Self { renderings: vec![Arc::new(train)], evaluations: vec![validation] })
+    }
+
+    /// The training pairs in their first rendering.
+    pub fn train(&self) -> &Arc<dyn PairSet> {
+        &self.renderings[0]
+    }
+}

@@ -1,0 +1,292 @@
+//! The tokenizer's whole training: frozen image tokens, stage I, frozen causal embeddings, stage II.
+
+use std::sync::Arc;
+
+use burn::{
+    module::Module,
+    tensor::{DType, Device},
+};
+use seed_data::{Cache, LoaderConfig, TextTokenizer, TrainTransform};
+use seed_encoders::{ClipText, ClipTextConfig, EvaVit};
+use seed_tokenizer::{
+    CodeAutoencoder, LABEL_SMOOTHING, SeedConfig, StageTwoWeights, TokenEncoder,
+    code_autoencoder_keys, token_encoder_keys,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    FrozenCache, FrozenRows, Positives, RecipeError, Splits, StageOne, StageTwo, Views,
+    stage_one_batch, stage_one_loader, stage_two_batch, stage_two_loader,
+};
+use crate::{BoxError, ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
+
+/// Settings of a tokenizer's training, from nothing to codes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerTrainingConfig {
+    /// Sizes and options of the model.
+    pub model: SeedConfig,
+    /// Side in pixels at which drawings are rendered before the crop.
+    pub render_size: u32,
+    /// Line widths of the outlined renderings that join the plain ones in training.
+    pub outlines: Vec<f32>,
+    /// Views of each training picture whose image tokens are kept.
+    pub views: usize,
+    /// Random crop and augmentation of a view.
+    pub transform: TrainTransform,
+    /// Longest caption in stage I, in tokens.
+    pub text_length: usize,
+    /// Which captions of a batch count as right in stage I.
+    pub positives: Positives,
+    /// The step loop of stage I.
+    pub stage_one: TrainConfig,
+    /// The step loop of stage II.
+    pub stage_two: TrainConfig,
+    /// Weights of stage II's terms.
+    pub weights: StageTwoWeights,
+}
+
+impl TokenizerTrainingConfig {
+    /// Refuses settings with which no training is possible.
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        self.model.validate()?;
+        self.stage_one.validate()?;
+        self.stage_two.validate()?;
+        let longest = self.model.tokens.max_text_length();
+        let allowed = format!("at most the model's {longest} positions");
+        ConfigError::require(
+            (1..=longest).contains(&self.text_length),
+            "text_length",
+            self.text_length,
+            &allowed,
+        )?;
+        ConfigError::require(self.views > 0, "views", self.views, "at least 1")?;
+        Ok(())
+    }
+}
+
+/// The frozen parts that training starts from, without autodiff, and what identifies them.
+pub struct FrozenParts {
+    /// Image tower.
+    pub image: EvaVit,
+    /// Text tower whose states stage II rebuilds.
+    pub text: ClipText,
+    /// Its sizes.
+    pub text_config: ClipTextConfig,
+    /// Text tokenizer of both stages.
+    pub tokenizer: Arc<TextTokenizer>,
+    /// Hash of the weights: caches are keyed by it.
+    pub identity: String,
+}
+
+/// A trained tokenizer's two trained parts, on a device without autodiff, and their inputs.
+pub struct TrainedTokenizer {
+    /// Stage I's result.
+    pub tokens: TokenEncoder,
+    /// Hash of its weights.
+    pub tokens_identity: String,
+    /// Stage II's result.
+    pub codes: CodeAutoencoder,
+}
+
+/// How a tokenizer's training ended.
+pub enum TokenizerOutcome {
+    /// Both stages are done.
+    Finished(Box<TrainedTokenizer>),
+    /// A stop was asked for; the run can be resumed.
+    Interrupted {
+        /// The stage that was running.
+        stage: &'static str,
+        /// Steps of it that are done.
+        step: u64,
+    },
+}
+
+/// The training of a tokenizer.
+pub struct TokenizerTraining<'a> {
+    /// Its settings.
+    pub config: &'a TokenizerTrainingConfig,
+    /// The frozen parts.
+    pub frozen: &'a FrozenParts,
+    /// What it is trained on.
+    pub splits: &'a Splits,
+    /// Where frozen outputs are kept.
+    pub cache: &'a Cache,
+    /// Where to train, without autodiff.
+    pub device: &'a Device,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// Asks for a clean stop.
+    pub stop: StopFlag,
+}
+
+impl TokenizerTraining<'_> {
+    /// Runs both stages, or goes on where the run stopped, and writes `tokens.safetensors` and
+    /// `codes.safetensors` into the run's folder.
+    pub fn train(&self, run: &mut RunDir) -> Result<TokenizerOutcome, RecipeError> {
+        self.config.validate()?;
+        let image_tokens = self.training_image_tokens()?;
+        let (tokens, outcome) = self.stage_one(&image_tokens, run)?;
+        if let Outcome::Interrupted { step } = outcome {
+            return Ok(TokenizerOutcome::Interrupted { stage: "stage-1", step });
+        }
+        let tokens = tokens.to_device(self.device).valid();
+        let path = run.path().join("tokens.safetensors");
+        let provenance = self.provenance(&self.config.model.tokens);
+        seed_weights::save(&tokens, &path, &token_encoder_keys(), DType::F32, provenance)?;
+        let tokens_identity = identity_of(&path)?;
+
+        let embeddings = self.embeddings(&tokens, &tokens_identity, &image_tokens)?;
+        let (codes, outcome) = self.stage_two(&embeddings, run)?;
+        if let Outcome::Interrupted { step } = outcome {
+            return Ok(TokenizerOutcome::Interrupted { stage: "stage-2", step });
+        }
+        let codes = codes.to_device(self.device).valid();
+        let path = run.path().join("codes.safetensors");
+        let provenance = self.provenance(&self.config.model.codes);
+        seed_weights::save(&codes, &path, &code_autoencoder_keys(), DType::F32, provenance)?;
+        let trained = TrainedTokenizer { tokens, tokens_identity, codes };
+        Ok(TokenizerOutcome::Finished(Box::new(trained)))
+    }
+
+    /// The cache through which all frozen outputs go.
+    pub fn frozen_cache(&self) -> FrozenCache<'_> {
+        let show_progress = self.progress != ProgressMode::Quiet;
+        FrozenCache { cache: self.cache, device: self.device, show_progress }
+    }
+
+    /// Image tokens of a set in the given views.
+    pub fn image_tokens(
+        &self,
+        renderings: &[Arc<dyn seed_data::PairSet>],
+        views: &Views,
+    ) -> Result<FrozenRows, RecipeError> {
+        let size = self.config.model.image.image_size;
+        let FrozenParts { image, identity, .. } = self.frozen;
+        Ok(self.frozen_cache().image_tokens(image, identity, size, renderings, views)?)
+    }
+
+    /// Causal embeddings of image tokens.
+    pub fn embeddings(
+        &self,
+        tokens: &TokenEncoder,
+        identity: &str,
+        image_tokens: &FrozenRows,
+    ) -> Result<FrozenRows, RecipeError> {
+        let config = &self.config.model.tokens;
+        let shape = [config.tokens(), config.width()];
+        Ok(self.frozen_cache().embeddings(tokens, identity, image_tokens, shape)?)
+    }
+
+    fn training_image_tokens(&self) -> Result<FrozenRows, RecipeError> {
+        let views = Views::Random {
+            count: self.config.views,
+            transform: self.config.transform.clone(),
+            seed: self.config.stage_one.seed,
+        };
+        self.image_tokens(&self.splits.renderings, &views)
+    }
+
+    fn stage_one(
+        &self,
+        image_tokens: &FrozenRows,
+        run: &mut RunDir,
+    ) -> Result<(TokenEncoder, Outcome), RecipeError> {
+        let device = self.device.clone().autodiff();
+        let mut config = self.config.stage_one.clone();
+        seed_device::seed(&device, config.seed);
+        let recipe = StageOne {
+            tokens: self.config.model.tokens.clone(),
+            image_tokens: image_tokens.shape,
+            inputs: image_tokens.identity.clone(),
+            positives: self.config.positives,
+            label_smoothing: LABEL_SMOOTHING,
+            device: device.clone(),
+        };
+        let model = recipe.tokens.init(&device)?;
+        let loader_config = LoaderConfig::new(config.batch_size, config.seed);
+        let loader = stage_one_loader(self.splits.train(), image_tokens, loader_config)?;
+        config.steps_per_epoch = Some(loader.steps_per_epoch());
+        let (tokenizer, length) = (&self.frozen.tokenizer, self.config.text_length);
+        let batches = |step| {
+            batches_from(loader.start_at(step), |items| {
+                Ok(stage_one_batch(items, tokenizer, length)?)
+            })
+        };
+        let trained = self.trainer(&recipe, &config).train(model, batches, run)?;
+        Ok((trained.model, trained.outcome))
+    }
+
+    fn stage_two(
+        &self,
+        embeddings: &FrozenRows,
+        run: &mut RunDir,
+    ) -> Result<(CodeAutoencoder, Outcome), RecipeError> {
+        let device = self.device.clone().autodiff();
+        let mut config = self.config.stage_two.clone();
+        seed_device::seed(&device, config.seed);
+        let codes = &self.config.model.codes;
+        let text_states = match &codes.text_head {
+            Some(head) => {
+                let shape = [head.reverse.queries, head.target_width];
+                let FrozenParts { text, identity, tokenizer, .. } = self.frozen;
+                let set = self.splits.train().as_ref();
+                Some(self.frozen_cache().text_states(text, identity, tokenizer, set, shape)?)
+            }
+            None => None,
+        };
+        let recipe = StageTwo::new(
+            codes.clone(),
+            text_states.as_ref().map(|rows| rows.shape),
+            embeddings.identity.clone(),
+            self.config.weights,
+            device.clone(),
+        );
+        let model = codes.init(&device)?;
+        let loader_config = LoaderConfig::new(config.batch_size, config.seed);
+        let loader = stage_two_loader(embeddings, text_states.as_ref(), loader_config)?;
+        config.steps_per_epoch = Some(loader.steps_per_epoch());
+        let batches = |step| batches_from(loader.start_at(step), |items| Ok(stage_two_batch(items)));
+        let trained = self.trainer(&recipe, &config).train(model, batches, run)?;
+        Ok((trained.model, trained.outcome))
+    }
+
+    fn trainer<'r, R: crate::Recipe>(
+        &self,
+        recipe: &'r R,
+        config: &'r TrainConfig,
+    ) -> Trainer<'r, R> {
+        Trainer::new(recipe, config).progress(self.progress).stop(self.stop.clone())
+    }
+
+    fn provenance(&self, config: &impl Serialize) -> std::collections::HashMap<String, String> {
+        let config = serde_json::to_string(config).unwrap_or_default();
+        [("config", config), ("frozen_parts", self.frozen.identity.clone())]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+}
+
+/// A loader's batches, collated; a loader that cannot start becomes its one error.
+fn batches_from<T, B>(
+    batches: Result<
+        seed_data::Batches<T, seed_data::DataError>,
+        seed_data::LoaderError<seed_data::DataError>,
+    >,
+    collate: impl Fn(Vec<T>) -> Result<B, BoxError>,
+) -> impl Iterator<Item = Result<B, BoxError>> {
+    let (batches, error) = match batches {
+        Ok(batches) => (Some(batches), None),
+        Err(error) => (None, Some(error)),
+    };
+    let error = error.into_iter().map(|error| Err(error.into()));
+    error.chain(batches.into_iter().flatten().map(move |batch| collate(batch?.items)))
+}
+
+/// The hash of a file's content.
+fn identity_of(path: &std::path::Path) -> Result<String, RecipeError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| seed_weights::WeightsError::Io { path: path.to_owned(), source })?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}

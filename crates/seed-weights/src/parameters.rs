@@ -1,0 +1,171 @@
+//! A module's parameters: listed without allocating them, and their values and gradients by key.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::{DType, Gradients, Tensor, TensorData},
+};
+
+use crate::KeyMap;
+
+/// Name and size of one parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// Dotted path of fields, `blocks.0.norm1.weight`; norms under the names of checkpoints.
+    pub path: String,
+    /// Shape in the checkpoint's layout: a linear layer's weight is `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Whether the checkpoint stores the transpose of what the module holds.
+    pub transposed: bool,
+}
+
+impl ParameterInfo {
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Lists the float parameters of a module in the order of its fields.
+///
+/// Burn initialises parameters lazily and this asks for shapes alone, so listing a model of a
+/// billion parameters costs nothing.
+pub fn parameters<M: Module>(module: &M) -> Vec<ParameterInfo> {
+    let mut visitor = Lister::default();
+    module.visit(&mut visitor);
+    visitor.found
+}
+
+/// Total number of elements of a module's float parameters, without allocating them.
+pub fn parameter_count<M: Module>(module: &M) -> usize {
+    parameters(module).iter().map(ParameterInfo::count).sum()
+}
+
+/// The values of a module's float parameters as f32, by checkpoint key and in its layout.
+pub fn values<M: Module>(module: &M, keys: &KeyMap) -> BTreeMap<String, TensorData> {
+    let mut reader = Reader { path: ModulePath::default(), keys, gradients: None, found: BTreeMap::new() };
+    module.visit(&mut reader);
+    reader.found
+}
+
+/// The gradients of a module's float parameters as f32, by checkpoint key and in its layout;
+/// parameters without a gradient are left out.
+pub fn gradients<M: Module>(
+    module: &M,
+    gradients: &Gradients,
+    keys: &KeyMap,
+) -> BTreeMap<String, TensorData> {
+    let gradients = Some(gradients);
+    let mut reader = Reader { path: ModulePath::default(), keys, gradients, found: BTreeMap::new() };
+    module.visit(&mut reader);
+    reader.found
+}
+
+/// The stack of names and container types that leads to a parameter.
+#[derive(Debug, Default)]
+struct ModulePath {
+    names: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl ModulePath {
+    fn enter(&mut self, name: &str, container: &str) {
+        self.names.push(name.to_owned());
+        self.containers.push(container.to_owned());
+    }
+
+    fn exit(&mut self) {
+        self.names.pop();
+        self.containers.pop();
+    }
+
+    /// The dotted path, with the names that checkpoints give to a norm's parameters.
+    fn dotted(&self) -> String {
+        let mut path = self.names.join(".");
+        if matches!(self.module(), Some("Struct:LayerNorm" | "Struct:GroupNorm")) {
+            if let Some(stem) = path.strip_suffix(".gamma") {
+                path = format!("{stem}.weight");
+            } else if let Some(stem) = path.strip_suffix(".beta") {
+                path = format!("{stem}.bias");
+            }
+        }
+        path
+    }
+
+    /// PyTorch stores a linear layer's weight as `[out, in]`, Burn as `[in, out]`.
+    fn transposed(&self, rank: usize) -> bool {
+        rank == 2
+            && self.module() == Some("Struct:Linear")
+            && self.names.last().is_some_and(|name| name == "weight")
+    }
+
+    fn module(&self) -> Option<&str> {
+        self.containers.iter().rev().map(String::as_str).find(|c| c.starts_with("Struct:"))
+    }
+}
+
+#[derive(Default)]
+struct Lister {
+    path: ModulePath,
+    found: Vec<ParameterInfo>,
+}
+
+impl ModuleVisitor for Lister {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let mut shape = param.lazy_shape().to_vec();
+        let transposed = self.path.transposed(D);
+        if transposed {
+            shape.reverse();
+        }
+        self.found.push(ParameterInfo { path: self.path.dotted(), shape, transposed });
+    }
+}
+
+struct Reader<'a> {
+    path: ModulePath,
+    keys: &'a KeyMap,
+    /// Read gradients where given, values otherwise.
+    gradients: Option<&'a Gradients>,
+    found: BTreeMap<String, TensorData>,
+}
+
+impl ModuleVisitor for Reader<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = match self.gradients {
+            Some(gradients) => param.val().grad(gradients),
+            None => Some(param.val()),
+        };
+        let Some(value) = value else { return };
+        let data = value.into_data().convert_dtype(DType::F32);
+        let data = if self.path.transposed(D) { transpose(&data) } else { data };
+        self.found.insert(self.keys.key(&self.path.dotted()), data);
+    }
+}
+
+/// Swaps the two axes of a matrix in memory, so that the result is contiguous.
+pub(crate) fn transpose(data: &TensorData) -> TensorData {
+    let [rows, columns] = [data.shape()[0], data.shape()[1]];
+    let source: Vec<f32> = data.iter::<f32>().collect();
+    let mut target = Vec::with_capacity(source.len());
+    for column in 0..columns {
+        target.extend((0..rows).map(|row| source[row * columns + column]));
+    }
+    TensorData::new(target, [columns, rows])
+}

@@ -1,0 +1,74 @@
+//! Trains the frozen parts of the nano models: an EVA image tower and a CLIP text tower, in contrast,
+//! on the training split of the embedded corpus.
+//!
+//! ```text
+//! cargo run --release --example pretrain_nano_clip -- --device libtorch
+//! ```
+
+use std::{error::Error, path::PathBuf, sync::Arc};
+
+use clap::Parser;
+use seed::{
+    data::{Cache, Corpus},
+    device::DeviceSpec,
+    train::{
+        Existing, Outcome, ProgressMode, RunDir, RunInfo, StopFlag, load_config,
+        recipes::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of},
+    },
+};
+
+/// Trains the nano CLIP.
+#[derive(Parser)]
+struct Arguments {
+    /// Settings.
+    #[arg(long, default_value = "experiments/nano-clip/config.toml")]
+    config: PathBuf,
+    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu
+    #[arg(long, default_value = "flex")]
+    device: DeviceSpec,
+    /// Name of the run's folder below `runs/`.
+    #[arg(long, default_value = "nano-clip")]
+    name: String,
+    /// Go on where the run stopped.
+    #[arg(long)]
+    resume: bool,
+    /// Optimiser steps, instead of the config's.
+    #[arg(long)]
+    steps: Option<u64>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let device = arguments.device.open()?;
+    let mut config: ClipPretrainingConfig = load_config(&arguments.config)?;
+    if let Some(steps) = arguments.steps {
+        config.train.steps = steps;
+    }
+    let corpus = Corpus::embedded()?;
+    let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;
+    let tokenizer = train_tokenizer_of(&corpus, config.clip.text.vocab_size)?;
+    let info = RunInfo {
+        config: serde_json::to_value(&config)?,
+        seed: config.train.seed,
+        device: arguments.device.to_string(),
+    };
+    let existing = if arguments.resume { Existing::Resume } else { Existing::Refuse };
+    let mut run = RunDir::open("runs".as_ref(), &arguments.name, existing, &info)?;
+    tokenizer.save(&run.path().join("tokenizer.json"))?;
+    let training = ClipPretraining {
+        config: &config,
+        corpus: &corpus,
+        tokenizer: Arc::new(tokenizer),
+        cache: &cache,
+        device: &device,
+    };
+    let trained = training.train(&mut run, ProgressMode::Auto, StopFlag::on_ctrl_c()?)?;
+    if let Outcome::Interrupted { step } = trained.outcome {
+        println!("stopped after step {step}; go on with --resume");
+        return Ok(());
+    }
+    let path = run.path().join("clip.safetensors");
+    training.save(trained.model, &path)?;
+    println!("weights: {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The invariants of ARCHITECTURE.md that a test can hold.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// Which crates of the workspace each crate may use.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("seed-device", &[]),
+    ("seed-nn", &[]),
+    ("seed-weights", &[]),
+    ("seed-data", &[]),
+    ("seed-eval", &[]),
+    ("seed-encoders", &["seed-nn", "seed-weights"]),
+    ("seed-tokenizer", &["seed-nn", "seed-weights", "seed-encoders"]),
+    (
+        "seed-train",
+        &[
+            "seed-device",
+            "seed-nn",
+            "seed-weights",
+            "seed-encoders",
+            "seed-tokenizer",
+            "seed-data",
+            "seed-eval",
+        ],
+    ),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn arrows_run_one_way() {
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = text.parse().unwrap();
+        assert_eq!(manifest["package"]["name"].as_str(), Some(name.as_str()));
+        let allowed = allowed
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("{name} is new: give it a line in ALLOWED"));
+        let uses = manifest["dependencies"].as_table().unwrap();
+        for used in uses.keys().filter(|used| used.starts_with("seed-")) {
+            assert!(allowed.contains(&used.as_str()), "{name} must not depend on {used}");
+        }
+    }
+}
+
+#[test]
+fn only_seed_device_names_a_backend() {
+    let mut checked = 0;
+    for (name, _) in ALLOWED.iter().filter(|(name, _)| *name != "seed-device") {
+        let folder = root().join("crates").join(name);
+        let manifest: toml::Table =
+            fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
+        if let Some(features) = manifest["dependencies"].get("burn").and_then(|b| b.get("features"))
+        {
+            for feature in features.as_array().unwrap() {
+                let feature = feature.as_str().unwrap();
+                assert!(!is_backend(feature), "{name} turns on burn/{feature}");
+            }
+        }
+        for_each_source(&folder.join("src"), &mut |path, text| {
+            checked += 1;
+            for call in ["Device::flex", "Device::cuda", "Device::libtorch", "Device::ndarray"] {
+                assert!(!text.contains(call), "{} calls {call}", path.display());
+            }
+        });
+    }
+    assert!(checked > 30, "only {checked} files were looked at");
+}
+
+fn is_backend(feature: &str) -> bool {
+    ["flex", "ndarray", "tch", "cuda", "wgpu", "rocm", "cpu"].contains(&feature)
+}
+
+fn for_each_source(folder: &Path, check: &mut impl FnMut(&Path, &str)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            for_each_source(&path, check);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            check(&path, &fs::read_to_string(&path).unwrap());
+        }
+    }
+}
