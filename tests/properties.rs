@@ -121,7 +121,8 @@ fn the_nearest_code_is_the_nearest_and_permutes_with_the_codebook() {
         let found: Vec<i64> = quantizer.nearest(z.clone()).into_data().iter::<i64>().collect();
 
         let rows: Vec<Vec<f32>> = numbers(quantizer.codebook()).chunks(4).map(<[_]>::to_vec).collect();
-        let brute = numbers(z.clone()).chunks(4).map(|z| {
+        let vectors = numbers(z.clone());
+        let brute = vectors.chunks(4).map(|z| {
             let length = match distance {
                 CodeDistance::L2 => 1.0,
                 CodeDistance::Cosine => z.iter().map(|v| v * v).sum::<f32>().sqrt(),

@@ -1,3 +1,4 @@
+use burn::module::Module;
 use seed_encoders::{EvaVit, EvaVitConfig, interpolate_positions};
 use seed_weights::KeyMap;
 

@@ -41,7 +41,7 @@ const OLD_NAMES: [(&str, &str); 1] = [("cricket", "1F3CF")];
 
 /// An entry of emojibase's `data.json`.
 #[derive(Deserialize)]
-struct Emoji {
+struct Named {
     hexcode: String,
     emoji: String,
     label: String,
@@ -139,8 +139,8 @@ fn main() -> Result<()> {
 
 /// The emoji that are concepts, in the order of the Unicode charts: every one that belongs to a
 /// group, without skin tones, hair components and regional letters.
-fn read_concepts(packages: &Path) -> Result<Vec<(Emoji, String, String)>> {
-    let emoji: Vec<Emoji> = serde_json::from_slice(&entry(packages, NAMES, "en/data.json")?)?;
+fn read_concepts(packages: &Path) -> Result<Vec<(Named, String, String)>> {
+    let emoji: Vec<Named> = serde_json::from_slice(&entry(packages, NAMES, "en/data.json")?)?;
     let names: Groups = serde_json::from_slice(&entry(packages, NAMES, "meta/groups.json")?)?;
     let name = |map: &HashMap<usize, String>, key: usize| {
         map.get(&key)
@@ -165,7 +165,7 @@ fn read_concepts(packages: &Path) -> Result<Vec<(Emoji, String, String)>> {
     Ok(concepts)
 }
 
-fn concepts_json(concepts: &[(Emoji, String, String)]) -> Value {
+fn concepts_json(concepts: &[(Named, String, String)]) -> Value {
     concepts
         .iter()
         .map(|(emoji, group, subgroup)| {
@@ -216,7 +216,7 @@ impl IconNames {
     /// In this order: the name is today's label; another package gives it that name;
     /// it is the character's own Unicode name.
     fn new(
-        concepts: &[(Emoji, String, String)],
+        concepts: &[(Named, String, String)],
         sets: &[Package],
         unicode_names: &BTreeMap<String, String>,
     ) -> Self {
