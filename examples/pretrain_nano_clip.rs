@@ -52,7 +52,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: config.train.seed,
         device: arguments.device.to_string(),
     };
-    let existing = if arguments.resume { Existing::Resume } else { Existing::Refuse };
+    let existing = if arguments.resume {
+        Existing::Resume
+    } else {
+        Existing::Refuse
+    };
     let mut run = RunDir::open("runs".as_ref(), &arguments.name, existing, &info)?;
     tokenizer.save(&run.path().join("tokenizer.json"))?;
     let training = ClipPretraining {
@@ -65,7 +69,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let trained = training.train(&mut run, ProgressMode::Auto, StopFlag::on_ctrl_c()?)?;
     if let Outcome::Interrupted { step } = trained.outcome {
         println!("stopped after step {step}; go on with --resume");
-        return Ok(());
     }
     let path = run.path().join("clip.safetensors");
     training.save(trained.model, &path)?;

@@ -56,6 +56,9 @@ struct Arguments {
     pretrain: bool,
 }
 
+/// Pairs of each set that a smoke run looks at.
+const SMOKE_PAIRS: usize = 300;
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,13 +85,17 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         Some(folder) => Splits::of_folder(folder, config.stage_one.seed)?,
         None => Splits::of_corpus(&corpus, config.render_size, &config.outlines, &cache)?,
     };
-    let frozen = match arguments.pretrain {
-        true => match pretrain(arguments, &corpus, &cache, &device, &stop)? {
-            Some(frozen) => frozen,
-            None => return Ok(()),
-        },
-        false => FrozenParts::nano(&device)?,
+    let splits = if arguments.smoke {
+        splits.limited(SMOKE_PAIRS)
+    } else {
+        splits
     };
+    let frozen = if arguments.pretrain {
+        pretrain(arguments, &corpus, &cache, &device, &stop)?
+    } else {
+        Some(FrozenParts::nano(&device)?)
+    };
+    let Some(frozen) = frozen else { return Ok(()) };
 
     let mut run = open_run(arguments, &arguments.name, &config, config.stage_one.seed)?;
     let training = TokenizerTraining {
@@ -153,7 +160,13 @@ fn pretrain(
     let tokenizer = train_tokenizer_of(corpus, config.clip.text.vocab_size)?;
     let json = tokenizer.to_json()?;
     let tokenizer = Arc::new(tokenizer);
-    let training = ClipPretraining { config: &config, corpus, tokenizer, cache, device };
+    let training = ClipPretraining {
+        config: &config,
+        corpus,
+        tokenizer,
+        cache,
+        device,
+    };
     let trained = training.train(&mut run, ProgressMode::Auto, stop.clone())?;
     if let Outcome::Interrupted { step } = trained.outcome {
         println!("stopped in pretraining after step {step}; go on with --pretrain --resume");
@@ -178,6 +191,10 @@ fn open_run(
         _ => Existing::Refuse,
     };
     let device = arguments.device.to_string();
-    let info = RunInfo { config: serde_json::to_value(config)?, seed, device };
+    let info = RunInfo {
+        config: serde_json::to_value(config)?,
+        seed,
+        device,
+    };
     Ok(RunDir::open("runs".as_ref(), name, existing, &info)?)
 }

@@ -10,7 +10,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("seed-data", &[]),
     ("seed-eval", &[]),
     ("seed-encoders", &["seed-nn", "seed-weights"]),
-    ("seed-tokenizer", &["seed-nn", "seed-weights", "seed-encoders"]),
+    (
+        "seed-tokenizer",
+        &["seed-nn", "seed-weights", "seed-encoders"],
+    ),
     (
         "seed-train",
         &[
@@ -43,7 +46,10 @@ fn arrows_run_one_way() {
             .unwrap_or_else(|| panic!("{name} is new: give it a line in ALLOWED"));
         let uses = manifest["dependencies"].as_table().unwrap();
         for used in uses.keys().filter(|used| used.starts_with("seed-")) {
-            assert!(allowed.contains(&used.as_str()), "{name} must not depend on {used}");
+            assert!(
+                allowed.contains(&used.as_str()),
+                "{name} must not depend on {used}"
+            );
         }
     }
 }
@@ -53,9 +59,13 @@ fn only_seed_device_names_a_backend() {
     let mut checked = 0;
     for (name, _) in ALLOWED.iter().filter(|(name, _)| *name != "seed-device") {
         let folder = root().join("crates").join(name);
-        let manifest: toml::Table =
-            fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
-        if let Some(features) = manifest["dependencies"].get("burn").and_then(|b| b.get("features"))
+        let manifest: toml::Table = fs::read_to_string(folder.join("Cargo.toml"))
+            .unwrap()
+            .parse()
+            .unwrap();
+        if let Some(features) = manifest["dependencies"]
+            .get("burn")
+            .and_then(|b| b.get("features"))
         {
             for feature in features.as_array().unwrap() {
                 let feature = feature.as_str().unwrap();
@@ -64,7 +74,12 @@ fn only_seed_device_names_a_backend() {
         }
         for_each_source(&folder.join("src"), &mut |path, text| {
             checked += 1;
-            for call in ["Device::flex", "Device::cuda", "Device::libtorch", "Device::ndarray"] {
+            for call in [
+                "Device::flex",
+                "Device::cuda",
+                "Device::libtorch",
+                "Device::ndarray",
+            ] {
                 assert!(!text.contains(call), "{} calls {call}", path.display());
             }
         });

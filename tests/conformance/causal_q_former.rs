@@ -25,7 +25,11 @@ fn model(case: &Case, attention: QueryAttention, train: bool) -> CausalQFormer {
         attention,
         embed_dim: case.size("embed_dim"),
     };
-    let device = if train { case.device.clone().autodiff() } else { case.device.clone() };
+    let device = if train {
+        case.device.clone().autodiff()
+    } else {
+        case.device.clone()
+    };
     let model = config.init(&device).unwrap();
     let (model, report) =
         seed_weights::load(model, &case.file("weights"), &causal_q_former_keys()).unwrap();
@@ -64,7 +68,11 @@ fn small_queries_show_the_embedding_norms_epsilon() {
     let case = Case::open("02_causal_qformer");
     let model = model(&case, QueryAttention::Causal, false);
     let small = case.input::<3>("inputs", "small_queries");
-    case.check("outputs", "embedding_norm_of_small_queries", model.q_former.embed_queries(small));
+    case.check(
+        "outputs",
+        "embedding_norm_of_small_queries",
+        model.q_former.embed_queries(small),
+    );
 }
 
 #[test]
@@ -75,23 +83,30 @@ fn text_and_the_joint_pass_match() {
     let mask = case.int_input::<2>("inputs", "text_mask");
     let states = model.q_former.forward_text(ids.clone(), mask.clone());
     case.check("outputs", "text_hidden", states);
-    case.check("outputs", "text_feature", model.text_feature(ids.clone(), mask.clone()));
+    case.check(
+        "outputs",
+        "text_feature",
+        model.text_feature(ids.clone(), mask.clone()),
+    );
 
     let image_tokens = case.input::<3>("inputs", "vit_output");
     let [batch, _, _] = image_tokens.dims();
     let [_, count, width] = model.query_tokens.dims();
     let queries = model.query_tokens.val().expand([batch, count, width]);
     let context = model.ln_vision.forward(image_tokens);
-    let joint =
-        model.q_former.forward_joint(queries, ids, mask, context, QueryAttention::Causal);
+    let joint = model
+        .q_former
+        .forward_joint(queries, ids, mask, context, QueryAttention::Causal);
     case.check("outputs", "joint_query_text", joint);
 }
 
 #[test]
 fn features_and_similarities_match_causal_and_bilateral() {
     let case = Case::open("02_causal_qformer");
-    let patterns =
-        [("outputs", QueryAttention::Causal), ("bilateral", QueryAttention::Bidirectional)];
+    let patterns = [
+        ("outputs", QueryAttention::Causal),
+        ("bilateral", QueryAttention::Bidirectional),
+    ];
     for (stem, attention) in patterns {
         let model = model(&case, attention, false);
         let embeddings = model.forward(case.input::<3>("inputs", "vit_output"));
@@ -101,11 +116,18 @@ fn features_and_similarities_match_causal_and_bilateral() {
         let text = model.text_feature(ids, case.int_input::<2>("inputs", "text_mask"));
         case.check(stem, "image_feature", image.clone());
         case.check(stem, "text_feature", text.clone());
-        case.check(stem, "sim_last_query", image.matmul(text.clone().transpose()));
+        case.check(
+            stem,
+            "sim_last_query",
+            image.matmul(text.clone().transpose()),
+        );
 
         let all = all_query_features(&model, embeddings);
         case.check(stem, "image_features_all_queries", all.clone());
-        let best = all.matmul(text.transpose().unsqueeze::<3>()).max_dim(1).squeeze_dim::<2>(1);
+        let best = all
+            .matmul(text.transpose().unsqueeze::<3>())
+            .max_dim(1)
+            .squeeze_dim::<2>(1);
         case.check(stem, "sim_max_query", best);
     }
 }
@@ -133,7 +155,12 @@ fn the_contrastive_loss_and_its_gradients_match() {
         let text = model.text_feature(ids, mask);
         let targets = diagonal_targets(image.dims()[0], device);
         let loss = contrast(image, text, model.temp.val(), targets, LABEL_SMOOTHING).loss;
-        check_scalar(loss_key, scalar(loss.clone().inner()), &expected[loss_key], 1e-4);
+        check_scalar(
+            loss_key,
+            scalar(loss.clone().inner()),
+            &expected[loss_key],
+            1e-4,
+        );
 
         let found = seed_weights::gradients(&model, &loss.backward(), &causal_q_former_keys());
         for key in case.file(stem).keys() {

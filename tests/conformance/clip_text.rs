@@ -21,7 +21,9 @@ fn tower(case: &Case, folder: &str, config: &Value, end_of_text: EndOfText) -> C
     };
     let weights = case.file(&format!("{folder}/model"));
     let tower = config.init(&case.device).unwrap();
-    seed_weights::load(tower, &weights, &clip_text_keys()).unwrap().0
+    seed_weights::load(tower, &weights, &clip_text_keys())
+        .unwrap()
+        .0
 }
 
 #[test]

@@ -16,17 +16,26 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn open(name: &str) -> Self {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures")
+            .join(name);
         let read = |file: &str| match std::fs::read_to_string(folder.join(file)) {
             Ok(text) => serde_json::from_str(&text).unwrap(),
             Err(_) => Value::Null,
         };
         let (stats, config) = (read("stats.json"), read("config.json"));
-        Self { folder, stats, config, device: seed_device::test_device() }
+        Self {
+            folder,
+            stats,
+            config,
+            device: seed_device::test_device(),
+        }
     }
 
     pub(crate) fn size(&self, key: &str) -> usize {
-        self.config[key].as_u64().unwrap_or_else(|| panic!("no size `{key}`")) as usize
+        self.config[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no size `{key}`")) as usize
     }
 
     pub(crate) fn json(&self, file: &str) -> Value {
@@ -56,7 +65,10 @@ impl Case {
             .as_f64()
             .unwrap_or_else(|| panic!("no tolerance for {stem}/{key}"));
         let worst = max_difference(found, &expected);
-        assert!(worst <= tolerance, "{stem}/{key}: off by {worst:e}, allowed {tolerance:e}");
+        assert!(
+            worst <= tolerance,
+            "{stem}/{key}: off by {worst:e}, allowed {tolerance:e}"
+        );
     }
 
     pub(crate) fn check_ids<const D: usize>(&self, stem: &str, key: &str, found: Tensor<D, Int>) {
@@ -80,9 +92,14 @@ pub(crate) fn max_difference(found: &TensorData, expected: &TensorData) -> f64 {
 
 /// Compares a scalar to a relative tolerance.
 pub(crate) fn check_scalar(name: &str, found: f64, expected: &Value, relative: f64) {
-    let expected = expected.as_f64().unwrap_or_else(|| panic!("no expected value for {name}"));
+    let expected = expected
+        .as_f64()
+        .unwrap_or_else(|| panic!("no expected value for {name}"));
     let off = (found - expected).abs();
-    assert!(off <= relative * expected.abs(), "{name}: {found} where {expected} is expected");
+    assert!(
+        off <= relative * expected.abs(),
+        "{name}: {found} where {expected} is expected"
+    );
 }
 
 pub(crate) fn scalar(tensor: Tensor<1>) -> f64 {

@@ -21,7 +21,9 @@ fn model(case: &Case, query_head: bool, device: &Device) -> CodeAutoencoder {
             },
         }
     } else {
-        ImageHeadForm::Mlp { widths: widths.try_into().unwrap() }
+        ImageHeadForm::Mlp {
+            widths: widths.try_into().unwrap(),
+        }
     };
     let config = CodeAutoencoderConfig {
         width,
@@ -36,11 +38,20 @@ fn model(case: &Case, query_head: bool, device: &Device) -> CodeAutoencoder {
             mlp_hidden: 4 * width,
         },
         text_head: None,
-        image_head: Some(ImageHeadConfig { target_width: case.size("image_features_dim"), form }),
+        image_head: Some(ImageHeadConfig {
+            target_width: case.size("image_features_dim"),
+            form,
+        }),
     };
-    let weights = if query_head { "weights_query_head" } else { "weights" };
+    let weights = if query_head {
+        "weights_query_head"
+    } else {
+        "weights"
+    };
     let model = config.init(device).unwrap();
-    seed_weights::load(model, &case.file(weights), &code_autoencoder_keys()).unwrap().0
+    seed_weights::load(model, &case.file(weights), &code_autoencoder_keys())
+        .unwrap()
+        .0
 }
 
 fn decode(model: &CodeAutoencoder, u: Tensor<3>) -> Tensor<2> {
@@ -96,9 +107,10 @@ fn images_make_the_round_trip() {
 fn losses_and_gradients_match_for_both_heads() {
     let case = Case::open("05_seed_v2_head");
     let expected = case.json("expected.json");
-    for (query_head, losses_key, stem) in
-        [(false, "mlp_losses", "mlp_grads"), (true, "query_losses", "query_grads")]
-    {
+    for (query_head, losses_key, stem) in [
+        (false, "mlp_losses", "mlp_grads"),
+        (true, "query_losses", "query_grads"),
+    ] {
         let model = model(&case, query_head, &case.device.clone().autodiff());
         let targets = StageTwoTargets {
             text: None,

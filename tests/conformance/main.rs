@@ -4,10 +4,10 @@
 //! go in, `outputs` and gradients must come out, `stats.json` has the tolerance of each tensor. The
 //! device is `SEED_TEST_DEVICE`.
 
+mod causal_q_former;
 mod clip_text;
 mod eva_vit;
 mod fixture;
-mod quantizer;
-mod causal_q_former;
-mod stage_two;
 mod image_head;
+mod quantizer;
+mod stage_two;

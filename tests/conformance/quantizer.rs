@@ -15,16 +15,19 @@ fn quantizer(case: &Case, update: CodebookUpdate, key: &'static str) -> VectorQu
     } else {
         &[("embedding.weight", "quantize.embedding.weight")]
     });
-    seed_weights::load(config.init(&device).unwrap(), &case.file("inputs"), &keys).unwrap().0
+    seed_weights::load(config.init(&device).unwrap(), &case.file("inputs"), &keys)
+        .unwrap()
+        .0
 }
 
 #[test]
 fn ids_losses_and_gradients_match_in_both_weightings() {
     let case = Case::open("03_quantizer");
     let expected = case.json("expected.json");
-    for (stem, update) in
-        [("legacy", CodebookUpdate::Legacy), ("fixed", CodebookUpdate::Corrected)]
-    {
+    for (stem, update) in [
+        ("legacy", CodebookUpdate::Legacy),
+        ("fixed", CodebookUpdate::Corrected),
+    ] {
         let model = quantizer(&case, update, "codebook");
         let z = || case.input::<3>("inputs", "z").autodiff().require_grad();
         let codebook_gradient = |gradients: &_| {
@@ -36,7 +39,12 @@ fn ids_losses_and_gradients_match_in_both_weightings() {
         case.check_ids(stem, "ids", found.codes.clone());
         case.check(stem, "zq", found.vectors.clone().inner());
         let name = format!("{stem}_loss");
-        check_scalar(&name, scalar(found.loss.clone().inner()), &expected[&name], 1e-5);
+        check_scalar(
+            &name,
+            scalar(found.loss.clone().inner()),
+            &expected[&name],
+            1e-5,
+        );
         let alone = found.loss.backward();
         case.check(stem, "grad_z_loss", input.grad(&alone).unwrap());
         case.check_data(stem, "grad_codebook_loss", &codebook_gradient(&alone));

@@ -42,14 +42,19 @@ fn model(case: &Case, device: &Device) -> CodeAutoencoder {
     let model = config.init(device).unwrap();
     let (model, report) =
         seed_weights::load(model, &case.file("weights"), &code_autoencoder_keys()).unwrap();
-    let leftovers = report.unused.iter().all(|key| key.ends_with("position_ids"));
+    let leftovers = report
+        .unused
+        .iter()
+        .all(|key| key.ends_with("position_ids"));
     assert!(leftovers, "unused: {:?}", report.unused);
     model
 }
 
 /// One step's slice `[batch, ..]` of an input `[steps, batch, ..]`.
 fn batch(case: &Case, key: &str, step: usize) -> Tensor<3> {
-    case.input::<4>("inputs", key).narrow(0, step, 1).squeeze_dim(0)
+    case.input::<4>("inputs", key)
+        .narrow(0, step, 1)
+        .squeeze_dim(0)
 }
 
 #[test]
@@ -89,7 +94,12 @@ fn losses_and_gradients_match() {
         ("total", &losses.total),
     ];
     for (name, value) in parts {
-        check_scalar(name, scalar(value.clone().inner()), &expected["losses"][name], 1e-5);
+        check_scalar(
+            name,
+            scalar(value.clone().inner()),
+            &expected["losses"][name],
+            1e-5,
+        );
     }
     let gradients = losses.total.backward();
     let found = seed_weights::gradients(&model, &gradients, &code_autoencoder_keys());
@@ -113,7 +123,10 @@ fn three_optimiser_steps_match() {
     let mut model = model(&case, &case.device.clone().autodiff());
     let settings = &case.config["adamw"];
     let rate = settings["lr"].as_f64().unwrap();
-    let config = AdamWConfig { weight_decay: 0.05, ..AdamWConfig::default() };
+    let config = AdamWConfig {
+        weight_decay: 0.05,
+        ..AdamWConfig::default()
+    };
     let mut optimizer = config.init(&model).unwrap();
     let mut totals = Vec::new();
     for step in 0..3 {
@@ -123,8 +136,9 @@ fn three_optimiser_steps_match() {
         model = optimizer.step(rate, model, gradients);
     }
     totals.push(scalar(step_losses(&case, &model, 2).total.inner()));
-    let golden: Vec<Value> = serde_json::from_value(expected["total_loss_before_each_step_and_after"].clone())
-        .unwrap_or_else(|_| panic!("{}", expected));
+    let golden: Vec<Value> =
+        serde_json::from_value(expected["total_loss_before_each_step_and_after"].clone())
+            .unwrap_or_else(|_| panic!("{}", expected));
     for (found, golden) in totals.iter().zip(&golden) {
         check_scalar("total loss", *found, golden, 1e-4);
     }
@@ -154,11 +168,22 @@ fn check_parameters(case: &Case, found: &BTreeMap<String, TensorData>) {
         }
         let expected: Vec<f64> = golden.float(key).unwrap().iter().collect();
         let found: Vec<f64> = found[key].iter().collect();
-        let off: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).collect();
+        let off: Vec<f64> = found
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs())
+            .collect();
         let close = off.iter().filter(|off| **off <= 2e-5).count();
-        assert!(off.iter().all(|off| *off <= 3e-3), "{key}: an entry is off by more than 3e-3");
+        assert!(
+            off.iter().all(|off| *off <= 3e-3),
+            "{key}: an entry is off by more than 3e-3"
+        );
         if off.len() >= 50 {
-            assert!(close * 100 >= off.len() * 99, "{key}: {close} of {} agree", off.len());
+            assert!(
+                close * 100 >= off.len() * 99,
+                "{key}: {close} of {} agree",
+                off.len()
+            );
         }
     }
 }

@@ -13,7 +13,10 @@ pub fn compiled_backends() -> Vec<&'static str> {
         ("cuda", cfg!(feature = "cuda")),
         ("wgpu", cfg!(feature = "wgpu")),
     ];
-    all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
+    all.into_iter()
+        .filter(|(_, on)| *on)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 impl DeviceSpec {
@@ -119,19 +122,28 @@ mod tests {
 
     #[test]
     fn a_missing_backend_says_which_feature_to_enable() {
-        for spec in [DeviceSpec::NdArray, DeviceSpec::Cuda(0), DeviceSpec::Wgpu, DeviceSpec::Flex] {
+        for spec in [
+            DeviceSpec::NdArray,
+            DeviceSpec::Cuda(0),
+            DeviceSpec::Wgpu,
+            DeviceSpec::Flex,
+        ] {
             if compiled_backends().contains(&spec.feature()) {
                 continue;
             }
             let message = spec.open().unwrap_err().to_string();
-            assert!(message.contains(&format!("--features {}", spec.feature())), "{message}");
+            assert!(
+                message.contains(&format!("--features {}", spec.feature())),
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn step_seeds_differ_between_steps_and_runs() {
-        let mut seeds: Vec<u64> =
-            (0..50).flat_map(|run| (0..200).map(move |step| step_seed(run, step))).collect();
+        let mut seeds: Vec<u64> = (0..50)
+            .flat_map(|run| (0..200).map(move |step| step_seed(run, step)))
+            .collect();
         seeds.sort_unstable();
         seeds.dedup();
         assert_eq!(seeds.len(), 10_000);

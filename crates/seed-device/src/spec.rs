@@ -129,7 +129,14 @@ mod tests {
 
     #[test]
     fn every_device_survives_a_round_trip() {
-        for text in ["flex", "ndarray", "libtorch", "libtorch:cuda:3", "cuda:1", "wgpu"] {
+        for text in [
+            "flex",
+            "ndarray",
+            "libtorch",
+            "libtorch:cuda:3",
+            "cuda:1",
+            "wgpu",
+        ] {
             assert_eq!(text.parse::<DeviceSpec>().unwrap().to_string(), text);
         }
         assert_eq!("cuda".parse::<DeviceSpec>().unwrap(), DeviceSpec::Cuda(0));

@@ -60,9 +60,18 @@ impl ClipConfig {
     ///
     /// [`ConfigError`] if the sizes do not fit together.
     pub fn init(&self, device: &Device) -> Result<Clip, ConfigError> {
-        ConfigError::check(self.embed_dim > 0, "CLIP", "embed_dim", self.embed_dim, "positive")?;
-        let projection =
-            |width| LinearConfig::new(width, self.embed_dim).with_bias(false).init(device);
+        ConfigError::check(
+            self.embed_dim > 0,
+            "CLIP",
+            "embed_dim",
+            self.embed_dim,
+            "positive",
+        )?;
+        let projection = |width| {
+            LinearConfig::new(width, self.embed_dim)
+                .with_bias(false)
+                .init(device)
+        };
         Ok(Clip {
             image: self.image.init(device)?,
             image_norm: LayerNormConfig::new(self.image.width).init(device),
@@ -70,7 +79,10 @@ impl ClipConfig {
             text: self.text.init(device)?,
             text_projection: projection(self.text.width),
             // CLIP starts at a temperature of 0.07.
-            logit_scale: Initializer::Constant { value: (1.0f64 / 0.07).ln() }.init([1], device),
+            logit_scale: Initializer::Constant {
+                value: (1.0f64 / 0.07).ln(),
+            }
+            .init([1], device),
         })
     }
 }
@@ -94,18 +106,22 @@ impl Clip {
     /// - images: `[batch, 3, size, size]`
     /// - kept: positions among `1 + patches` tokens
     /// - output: `[batch, embed_dim]`
-    pub fn image_features_of(
-        &self,
-        images: Tensor<4>,
-        kept: Option<Tensor<1, Int>>,
-    ) -> Tensor<2> {
+    pub fn image_features_of(&self, images: Tensor<4>, kept: Option<Tensor<1, Int>>) -> Tensor<2> {
         let tokens = self.image.embed(images);
         let tokens = match kept {
             Some(kept) => tokens.select(1, kept),
             None => tokens,
         };
-        let tokens = self.image.blocks.iter().fold(tokens, |x, block| block.forward(x));
-        let mean = self.image_norm.forward(tokens).mean_dim(1).squeeze_dim::<2>(1);
+        let tokens = self
+            .image
+            .blocks
+            .iter()
+            .fold(tokens, |x, block| block.forward(x));
+        let mean = self
+            .image_norm
+            .forward(tokens)
+            .mean_dim(1)
+            .squeeze_dim::<2>(1);
         l2_normalize(self.image_projection.forward(mean))
     }
 
@@ -116,6 +132,9 @@ impl Clip {
     /// - ids: `[batch, length]`
     /// - output: `[batch, embed_dim]`
     pub fn text_features(&self, ids: Tensor<2, Int>) -> Tensor<2> {
-        l2_normalize(self.text_projection.forward(self.text.forward(ids, None).pooled))
+        l2_normalize(
+            self.text_projection
+                .forward(self.text.forward(ids, None).pooled),
+        )
     }
 }

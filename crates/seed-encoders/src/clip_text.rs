@@ -67,8 +67,20 @@ impl ClipTextConfig {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "text tower";
         ConfigError::check_heads(part, self.width, self.heads)?;
-        ConfigError::check(self.vocab_size > 0, part, "vocab_size", self.vocab_size, "positive")?;
-        ConfigError::check(self.max_length > 0, part, "max_length", self.max_length, "positive")?;
+        ConfigError::check(
+            self.vocab_size > 0,
+            part,
+            "vocab_size",
+            self.vocab_size,
+            "positive",
+        )?;
+        ConfigError::check(
+            self.max_length > 0,
+            part,
+            "max_length",
+            self.max_length,
+            "positive",
+        )?;
         ConfigError::check(self.depth > 0, part, "depth", self.depth, "positive")
     }
 
@@ -79,9 +91,14 @@ impl ClipTextConfig {
     /// [`ConfigError`] if the sizes do not fit together.
     pub fn init(&self, device: &Device) -> Result<ClipText, ConfigError> {
         self.validate()?;
-        let normal = Initializer::Normal { mean: 0.0, std: 0.02 };
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: 0.02,
+        };
         let embedding = |rows| {
-            EmbeddingConfig::new(rows, self.width).with_initializer(normal.clone()).init(device)
+            EmbeddingConfig::new(rows, self.width)
+                .with_initializer(normal.clone())
+                .init(device)
         };
         Ok(ClipText {
             embeddings: ClipTextEmbeddings {
@@ -199,10 +216,15 @@ impl ClipText {
         let hidden = self
             .layers
             .iter()
-            .fold(self.embed(ids.clone()), |x, layer| layer.forward(x, bias.clone()));
+            .fold(self.embed(ids.clone()), |x, layer| {
+                layer.forward(x, bias.clone())
+            });
         let last_hidden_state = self.final_layer_norm.forward(hidden);
         let pooled = self.pool(last_hidden_state.clone(), ids);
-        ClipTextOutput { last_hidden_state, pooled }
+        ClipTextOutput {
+            last_hidden_state,
+            pooled,
+        }
     }
 
     /// Token and position embeddings, `[batch, length, width]`.
@@ -220,7 +242,10 @@ impl ClipText {
             EndOfText::Token(token) => ids.equal_elem(token as i64).int(),
         };
         // The first position of the largest value.
-        let position = ends.argmax(1).reshape([batch, 1, 1]).expand([batch, 1, width]);
+        let position = ends
+            .argmax(1)
+            .reshape([batch, 1, 1])
+            .expand([batch, 1, width]);
         states.gather(1, position).squeeze_dim(1)
     }
 }

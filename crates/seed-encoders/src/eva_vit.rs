@@ -43,7 +43,14 @@ pub struct EvaVitConfig {
 impl EvaVitConfig {
     /// EVA-CLIP ViT-g/14 at 224 pixels, without its last block: 986 M parameters.
     pub fn vit_g() -> Self {
-        Self { image_size: 224, patch_size: 14, width: 1408, depth: 39, heads: 16, mlp_hidden: 6144 }
+        Self {
+            image_size: 224,
+            patch_size: 14,
+            width: 1408,
+            depth: 39,
+            heads: 16,
+            mlp_hidden: 6144,
+        }
     }
 
     /// Patches along one side of the image.
@@ -61,9 +68,19 @@ impl EvaVitConfig {
         let part = "image tower";
         ConfigError::check_heads(part, self.width, self.heads)?;
         if self.patch_size == 0 || !self.image_size.is_multiple_of(self.patch_size) {
-            return Err(ConfigError::Patches { part, image: self.image_size, patch: self.patch_size });
+            return Err(ConfigError::Patches {
+                part,
+                image: self.image_size,
+                patch: self.patch_size,
+            });
         }
-        ConfigError::check(self.image_size > 0, part, "image_size", self.image_size, "positive")?;
+        ConfigError::check(
+            self.image_size > 0,
+            part,
+            "image_size",
+            self.image_size,
+            "positive",
+        )?;
         ConfigError::check(self.depth > 0, part, "depth", self.depth, "positive")
     }
 
@@ -74,7 +91,10 @@ impl EvaVitConfig {
     /// [`ConfigError`] if the sizes do not fit together.
     pub fn init(&self, device: &Device) -> Result<EvaVit, ConfigError> {
         self.validate()?;
-        let normal = Initializer::Normal { mean: 0.0, std: 0.02 };
+        let normal = Initializer::Normal {
+            mean: 0.0,
+            std: 0.02,
+        };
         let block = VitBlockConfig {
             width: self.width,
             heads: self.heads,
@@ -123,7 +143,9 @@ impl EvaVit {
     /// - images: `[batch, 3, image_size, image_size]`, normalised with CLIP's mean and deviation
     /// - output: `[batch, 1 + patches, width]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
-        self.blocks.iter().fold(self.embed(images), |x, block| block.forward(x))
+        self.blocks
+            .iter()
+            .fold(self.embed(images), |x, block| block.forward(x))
     }
 
     /// Patches projected, class token prepended, positions added: what enters the first block.
@@ -136,7 +158,11 @@ impl EvaVit {
 
     /// Patches projected, row by row: `[batch, patches, width]`.
     pub fn embed_patches(&self, images: Tensor<4>) -> Tensor<3> {
-        self.patch_embed.proj.forward(images).flatten::<3>(2, 3).swap_dims(1, 2)
+        self.patch_embed
+            .proj
+            .forward(images)
+            .flatten::<3>(2, 3)
+            .swap_dims(1, 2)
     }
 }
 

@@ -46,7 +46,11 @@ pub fn tokenizer_json() -> &'static str {
 
 /// The shipped nano CLIP on `device`.
 pub fn clip(device: &Device) -> Result<NanoClip, NanoError> {
-    clip_from("nano-clip.safetensors (embedded)", Cow::Borrowed(WEIGHTS), device)
+    clip_from(
+        "nano-clip.safetensors (embedded)",
+        Cow::Borrowed(WEIGHTS),
+        device,
+    )
 }
 
 /// A nano CLIP of other weights, such as a new training's.
@@ -57,11 +61,22 @@ pub fn clip_from(
 ) -> Result<NanoClip, NanoError> {
     let identity = blake3::hash(&bytes).to_hex().to_string();
     let checkpoint = Checkpoint::from_bytes(name, bytes)?;
-    let bad = |reason: String| NanoError::Config { name: name.to_owned(), reason };
-    let text = checkpoint.metadata().get("config").ok_or_else(|| bad("missing".to_owned()))?;
-    let config: ClipConfig =
-        serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
-    let clip = config.init(device).map_err(|error| bad(error.to_string()))?;
+    let bad = |reason: String| NanoError::Config {
+        name: name.to_owned(),
+        reason,
+    };
+    let text = checkpoint
+        .metadata()
+        .get("config")
+        .ok_or_else(|| bad("missing".to_owned()))?;
+    let config: ClipConfig = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
+    let clip = config
+        .init(device)
+        .map_err(|error| bad(error.to_string()))?;
     let (clip, _) = seed_weights::load(clip, &checkpoint, &clip_keys())?;
-    Ok(NanoClip { clip, config, identity })
+    Ok(NanoClip {
+        clip,
+        config,
+        identity,
+    })
 }

@@ -19,7 +19,9 @@ const HIDDEN: f64 = -10_000.0;
 
 /// The bias of causal self-attention over `length` positions: position `i` sees `0..=i`.
 pub fn causal_bias(length: usize, device: &Device) -> AttentionBias {
-    Tensor::<2>::full([length, length], HIDDEN, device).triu(1).unsqueeze()
+    Tensor::<2>::full([length, length], HIDDEN, device)
+        .triu(1)
+        .unsqueeze()
 }
 
 /// The bias that hides padded keys.
@@ -30,13 +32,16 @@ pub fn causal_bias(length: usize, device: &Device) -> AttentionBias {
 /// - output: `[batch, 1, 1, keys]`
 pub fn padding_bias(mask: Tensor<2, Int>) -> AttentionBias {
     let [batch, keys] = mask.dims();
-    (mask.float() - 1.0).mul_scalar(-HIDDEN).reshape([batch, 1, 1, keys])
+    (mask.float() - 1.0)
+        .mul_scalar(-HIDDEN)
+        .reshape([batch, 1, 1, keys])
 }
 
 /// `[batch, tokens, heads · head]` → `[batch, heads, tokens, head]`.
 pub fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [batch, tokens, width] = x.dims();
-    x.reshape([batch, tokens, heads, width / heads]).swap_dims(1, 2)
+    x.reshape([batch, tokens, heads, width / heads])
+        .swap_dims(1, 2)
 }
 
 /// `[batch, heads, tokens, head]` → `[batch, tokens, heads · head]`.
@@ -67,7 +72,14 @@ pub fn scaled_dot_product(
     let keys = key.dims()[2];
     if !query.is_autodiff() {
         let bias = bias.map(|bias| bias.expand([batch, heads, queries, keys]));
-        return attention(query, key, value, None, bias, AttentionModuleOptions::default());
+        return attention(
+            query,
+            key,
+            value,
+            None,
+            bias,
+            AttentionModuleOptions::default(),
+        );
     }
     // Scaling the queries costs less than scaling the scores.
     let query = query.mul_scalar((head as f64).powf(-0.5));

@@ -52,13 +52,18 @@ impl ConfigError {
         holds: bool,
         part: &'static str,
         name: &'static str,
-        value: impl ToString,
+        value: impl std::fmt::Display,
         rule: impl Into<String>,
     ) -> Result<(), Self> {
         if holds {
             Ok(())
         } else {
-            Err(Self::Range { part, name, value: value.to_string(), rule: rule.into() })
+            Err(Self::Range {
+                part,
+                name,
+                value: value.to_string(),
+                rule: rule.into(),
+            })
         }
     }
 }

@@ -71,7 +71,9 @@ impl VitBlockConfig {
         VitBlock {
             norm1: norm.init(device),
             attn: VitAttention {
-                qkv: LinearConfig::new(self.width, 3 * self.width).with_bias(packed).init(device),
+                qkv: LinearConfig::new(self.width, 3 * self.width)
+                    .with_bias(packed)
+                    .init(device),
                 q_bias: bias(),
                 v_bias: bias(),
                 proj: LinearConfig::new(self.width, self.width).init(device),
@@ -113,7 +115,10 @@ impl VitAttention {
             }
             _ => self.qkv.forward(x),
         };
-        packed.chunk(3, 2).try_into().expect("a packed projection has three parts")
+        packed
+            .chunk(3, 2)
+            .try_into()
+            .expect("a packed projection has three parts")
     }
 }
 

@@ -11,10 +11,7 @@ use burn::{
 use seed_nn::{ConfigError, l2_normalize};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    QFormer, QFormerConfig, QueryAttention,
-    q_former::BERT_NORMAL,
-};
+use crate::{QFormer, QFormerConfig, QueryAttention, q_former::BERT_NORMAL};
 
 /// Sizes and options of a [`CausalQFormer`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,7 +33,13 @@ impl CausalQFormerConfig {
         let part = "causal Q-Former";
         self.q_former.validate(part)?;
         ConfigError::check(self.queries > 0, part, "queries", self.queries, "positive")?;
-        ConfigError::check(self.embed_dim > 0, part, "embed_dim", self.embed_dim, "positive")?;
+        ConfigError::check(
+            self.embed_dim > 0,
+            part,
+            "embed_dim",
+            self.embed_dim,
+            "positive",
+        )?;
         ConfigError::check(
             self.q_former.cross_attention_every > 0,
             part,
@@ -98,7 +101,8 @@ impl CausalQFormer {
         let [_, queries, width] = self.query_tokens.dims();
         let context = self.ln_vision.forward(image_tokens);
         let queries = self.query_tokens.val().expand([batch, queries, width]);
-        self.q_former.forward_queries(queries, context, self.attention)
+        self.q_former
+            .forward_queries(queries, context, self.attention)
     }
 
     /// Unit-length image feature: the projection of the last embedding alone.

@@ -52,7 +52,13 @@ impl CodeAutoencoderConfig {
     /// [`ConfigError`] if the sizes do not fit together.
     pub fn init(&self, device: &Device) -> Result<CodeAutoencoder, ConfigError> {
         let part = "code autoencoder";
-        ConfigError::check(self.positions > 0, part, "positions", self.positions, "positive")?;
+        ConfigError::check(
+            self.positions > 0,
+            part,
+            "positions",
+            self.positions,
+            "positive",
+        )?;
         let (width, dim) = (self.width, self.quantizer.dim);
         let stack = || self.blocks.init(width, self.positions, device);
         Ok(CodeAutoencoder {
@@ -122,7 +128,8 @@ impl CodeAutoencoder {
     ///
     /// - embeddings: `[batch, positions, width]`
     pub fn quantize(&self, embeddings: Tensor<3>) -> Quantized {
-        self.quantize.forward(self.encode_task_layer.forward(embeddings))
+        self.quantize
+            .forward(self.encode_task_layer.forward(embeddings))
     }
 
     /// Codes of causal embeddings, `[batch, positions]`.
@@ -131,7 +138,8 @@ impl CodeAutoencoder {
     ///
     /// - embeddings: `[batch, positions, width]`
     pub fn encode(&self, embeddings: Tensor<3>) -> Tensor<2, Int> {
-        self.quantize.nearest(self.encode_task_layer.forward(embeddings))
+        self.quantize
+            .nearest(self.encode_task_layer.forward(embeddings))
     }
 
     /// Decodes codebook vectors to `u`, which all branches read.

@@ -63,7 +63,9 @@ impl BlockStack {
     ///
     /// - input, output: `[batch, positions, width]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.blocks.iter().fold(x + self.pos_embed.val(), |x, block| block.forward(x))
+        self.blocks
+            .iter()
+            .fold(x + self.pos_embed.val(), |x, block| block.forward(x))
     }
 }
 
@@ -122,7 +124,8 @@ impl ReverseQFormer {
         let batch = memory.dims()[0];
         let [_, queries, width] = self.tokens.dims();
         let tokens = self.tokens.val().expand([batch, queries, width]);
-        self.q_former.forward_queries(tokens, memory, QueryAttention::Bidirectional)
+        self.q_former
+            .forward_queries(tokens, memory, QueryAttention::Bidirectional)
     }
 }
 
@@ -170,7 +173,8 @@ impl TextHead {
     /// - u: `[batch, positions, width]`
     /// - output: `[batch, length, target width]`, `[batch, 77, 768]` at full size
     pub fn forward(&self, u: Tensor<3>) -> Tensor<3> {
-        self.distill_text_proj.forward(self.reverse.forward(self.stack.forward(u)))
+        self.distill_text_proj
+            .forward(self.reverse.forward(self.stack.forward(u)))
     }
 }
 
@@ -209,9 +213,15 @@ impl ImageHeadConfig {
         stack: BlockStack,
         device: &Device,
     ) -> Result<ImageHead, ConfigError> {
-        let linear = |input, output| LinearConfig::new(input, output).with_bias(false).init(device);
+        let linear = |input, output| {
+            LinearConfig::new(input, output)
+                .with_bias(false)
+                .init(device)
+        };
         let (image_down, reverse, flat) = match &self.form {
-            ImageHeadForm::Mlp { widths: [first, second, third] } => {
+            ImageHeadForm::Mlp {
+                widths: [first, second, third],
+            } => {
                 let layers = [(width, *first), (*first, *second), (*second, *third)];
                 let layers = layers.map(|(input, output)| linear(input, output)).to_vec();
                 (Some(layers), None, positions * third)

@@ -6,18 +6,51 @@ use seed_weights::{KeyMap, KeyRule};
 const Q_FORMER: &[KeyRule] = &[
     ("embeddings.norm", "embeddings.LayerNorm"),
     ("embeddings", "embeddings"),
-    ("layers.{}.self_attention.output", "encoder.layer.{}.attention.output.dense"),
-    ("layers.{}.self_attention.norm", "encoder.layer.{}.attention.output.LayerNorm"),
-    ("layers.{}.self_attention", "encoder.layer.{}.attention.self"),
-    ("layers.{}.cross_attention.output", "encoder.layer.{}.crossattention.output.dense"),
-    ("layers.{}.cross_attention.norm", "encoder.layer.{}.crossattention.output.LayerNorm"),
-    ("layers.{}.cross_attention", "encoder.layer.{}.crossattention.self"),
-    ("layers.{}.query_mlp.fc1", "encoder.layer.{}.intermediate_query.dense"),
-    ("layers.{}.query_mlp.fc2", "encoder.layer.{}.output_query.dense"),
-    ("layers.{}.query_mlp.norm", "encoder.layer.{}.output_query.LayerNorm"),
-    ("layers.{}.text_mlp.fc1", "encoder.layer.{}.intermediate.dense"),
+    (
+        "layers.{}.self_attention.output",
+        "encoder.layer.{}.attention.output.dense",
+    ),
+    (
+        "layers.{}.self_attention.norm",
+        "encoder.layer.{}.attention.output.LayerNorm",
+    ),
+    (
+        "layers.{}.self_attention",
+        "encoder.layer.{}.attention.self",
+    ),
+    (
+        "layers.{}.cross_attention.output",
+        "encoder.layer.{}.crossattention.output.dense",
+    ),
+    (
+        "layers.{}.cross_attention.norm",
+        "encoder.layer.{}.crossattention.output.LayerNorm",
+    ),
+    (
+        "layers.{}.cross_attention",
+        "encoder.layer.{}.crossattention.self",
+    ),
+    (
+        "layers.{}.query_mlp.fc1",
+        "encoder.layer.{}.intermediate_query.dense",
+    ),
+    (
+        "layers.{}.query_mlp.fc2",
+        "encoder.layer.{}.output_query.dense",
+    ),
+    (
+        "layers.{}.query_mlp.norm",
+        "encoder.layer.{}.output_query.LayerNorm",
+    ),
+    (
+        "layers.{}.text_mlp.fc1",
+        "encoder.layer.{}.intermediate.dense",
+    ),
     ("layers.{}.text_mlp.fc2", "encoder.layer.{}.output.dense"),
-    ("layers.{}.text_mlp.norm", "encoder.layer.{}.output.LayerNorm"),
+    (
+        "layers.{}.text_mlp.norm",
+        "encoder.layer.{}.output.LayerNorm",
+    ),
 ];
 
 const CODE_AUTOENCODER: &[KeyRule] = &[
@@ -57,6 +90,14 @@ pub fn token_encoder_keys() -> KeyMap {
 /// `seed_quantizer.pt` (v2).
 pub fn code_autoencoder_keys() -> KeyMap {
     KeyMap::new(CODE_AUTOENCODER)
-        .nest("text_head.reverse.q_former", "Reverse_Qformer.bert", Q_FORMER)
-        .nest("image_head.reverse.q_former", "Reverse_Qformer.bert", Q_FORMER)
+        .nest(
+            "text_head.reverse.q_former",
+            "Reverse_Qformer.bert",
+            Q_FORMER,
+        )
+        .nest(
+            "image_head.reverse.q_former",
+            "Reverse_Qformer.bert",
+            Q_FORMER,
+        )
 }

@@ -36,7 +36,9 @@ pub fn concept_targets(concepts: &[usize], device: &Device) -> Tensor<2> {
     let count = concepts.len();
     let mut values = vec![0.0f32; count * count];
     for (row, concept) in concepts.iter().enumerate() {
-        let twins: Vec<usize> = (0..count).filter(|&other| concepts[other] == *concept).collect();
+        let twins: Vec<usize> = (0..count)
+            .filter(|&other| concepts[other] == *concept)
+            .collect();
         for &twin in &twins {
             values[row * count + twin] = 1.0 / twins.len() as f32;
         }
@@ -61,14 +63,22 @@ pub fn contrast(
     let batch = targets.dims()[0];
     let logits = image_features.matmul(text_features.transpose()) / temperature.unsqueeze::<2>();
     let best: Tensor<2, Int> = logits.clone().inner().argmax(1);
-    let hits = targets.clone().gather(1, best).greater_elem(0.0).float().mean();
+    let hits = targets
+        .clone()
+        .gather(1, best)
+        .greater_elem(0.0)
+        .float()
+        .mean();
     let smooth = targets.mul_scalar(1.0 - label_smoothing) + label_smoothing / batch as f64;
     let cross_entropy = |logits: Tensor<2>| {
         let terms = smooth_to(&logits, &smooth) * log_softmax(logits, 1);
         terms.sum().div_scalar(-(batch as f64))
     };
     let loss = (cross_entropy(logits.clone()) + cross_entropy(logits.transpose())).mul_scalar(0.5);
-    Contrast { loss, accuracy: hits }
+    Contrast {
+        loss,
+        accuracy: hits,
+    }
 }
 
 /// Targets carry no gradient; bring them to the autodiff side of the logits where there is one.
@@ -109,7 +119,12 @@ pub struct StageTwoWeights {
 impl Default for StageTwoWeights {
     /// The reference's weights.
     fn default() -> Self {
-        Self { quantization: 5.0, reconstruction: 2.0, text: 0.5, image: 0.5 }
+        Self {
+            quantization: 5.0,
+            reconstruction: 2.0,
+            text: 0.5,
+            image: 0.5,
+        }
     }
 }
 
@@ -179,6 +194,14 @@ impl CodeAutoencoder {
             total = total + image.clone().mul_scalar(weights.image);
         }
         let quantization = quantized.loss.clone();
-        StageTwoLosses { total, quantization, reconstruction, text, image, vectors, quantized }
+        StageTwoLosses {
+            total,
+            quantization,
+            reconstruction,
+            text,
+            image,
+            vectors,
+            quantized,
+        }
     }
 }

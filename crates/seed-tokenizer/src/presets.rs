@@ -44,7 +44,9 @@ impl SeedConfig {
         let mut config = Self::full_size();
         config.codes.image_head = Some(ImageHeadConfig {
             target_width: 1024,
-            form: ImageHeadForm::Mlp { widths: [256, 128, 32] },
+            form: ImageHeadForm::Mlp {
+                widths: [256, 128, 32],
+            },
         });
         config
     }
@@ -74,7 +76,10 @@ impl SeedConfig {
                     context_width: width,
                     cross_attention_every: 2,
                     dropout: 0.1,
-                    text: Some(TextSideConfig { vocab_size: 2048, max_length: 32 }),
+                    text: Some(TextSideConfig {
+                        vocab_size: 2048,
+                        max_length: 32,
+                    }),
                 },
                 queries: 32,
                 attention: QueryAttention::Causal,
@@ -86,10 +91,18 @@ impl SeedConfig {
                 quantizer: QuantizerConfig {
                     update: CodebookUpdate::Corrected,
                     init: CodebookInit::FirstBatch,
-                    revival: Some(Revival { every: 20, threshold: 0.05, decay: 0.95 }),
+                    revival: Some(Revival {
+                        every: 20,
+                        threshold: 0.05,
+                        decay: 0.95,
+                    }),
                     ..QuantizerConfig::reference(512, 16)
                 },
-                blocks: BlockStackConfig { depth: 2, heads: 4, mlp_hidden: 512 },
+                blocks: BlockStackConfig {
+                    depth: 2,
+                    heads: 4,
+                    mlp_hidden: 512,
+                },
                 text_head: Some(TextHeadConfig {
                     reverse: ReverseQFormerConfig {
                         queries: 16,
@@ -123,7 +136,11 @@ impl SeedConfig {
             let rule = format!("{expected}, to fit the part before it");
             ConfigError::check(value == expected, "tokenizer", name, value, rule)
         };
-        equal("tokens.context_width", tokens.image_width(), self.image.width)?;
+        equal(
+            "tokens.context_width",
+            tokens.image_width(),
+            self.image.width,
+        )?;
         equal("codes.width", codes.width, tokens.width())?;
         equal("codes.positions", codes.positions, tokens.tokens())
     }
@@ -142,7 +159,10 @@ impl SeedConfig {
                     cross_attention_every: 2,
                     dropout: 0.1,
                     // bert-base-uncased and [DEC].
-                    text: Some(TextSideConfig { vocab_size: 30_523, max_length: 512 }),
+                    text: Some(TextSideConfig {
+                        vocab_size: 30_523,
+                        max_length: 512,
+                    }),
                 },
                 queries: 32,
                 attention: QueryAttention::Causal,
@@ -152,7 +172,11 @@ impl SeedConfig {
                 width,
                 positions: 32,
                 quantizer: QuantizerConfig::reference(8192, 32),
-                blocks: BlockStackConfig { depth: 4, heads: 12, mlp_hidden: 3072 },
+                blocks: BlockStackConfig {
+                    depth: 4,
+                    heads: 12,
+                    mlp_hidden: 3072,
+                },
                 text_head: None,
                 image_head: None,
             },

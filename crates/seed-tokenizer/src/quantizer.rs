@@ -113,7 +113,13 @@ impl QuantizerConfig {
         if let Some(revival) = &self.revival {
             let decay = revival.decay;
             let sound = (0.0..1.0).contains(&decay);
-            ConfigError::check(sound, part, "revival.decay", decay, "at least 0 and below 1")?;
+            ConfigError::check(
+                sound,
+                part,
+                "revival.decay",
+                decay,
+                "at least 0 and below 1",
+            )?;
             ConfigError::check(revival.every > 0, part, "revival.every", 0, "positive")?;
         }
         Ok(())
@@ -127,14 +133,20 @@ impl QuantizerConfig {
     pub fn init(&self, device: &Device) -> Result<VectorQuantizer, ConfigError> {
         self.validate()?;
         let bound = 1.0 / self.codes as f64;
-        let uniform = Initializer::Uniform { min: -bound, max: bound };
+        let uniform = Initializer::Uniform {
+            min: -bound,
+            max: bound,
+        };
         let frozen = |initializer: Initializer, rows: usize, width: usize| {
-            initializer.init([rows, width], device).set_require_grad(false)
+            initializer
+                .init([rows, width], device)
+                .set_require_grad(false)
         };
         let ema = matches!(self.update, CodebookUpdate::Ema { .. });
         let counts = ema || self.revival.is_some();
-        let mut embedding =
-            EmbeddingConfig::new(self.codes, self.dim).with_initializer(uniform).init(device);
+        let mut embedding = EmbeddingConfig::new(self.codes, self.dim)
+            .with_initializer(uniform)
+            .init(device);
         if ema {
             embedding.weight = embedding.weight.set_require_grad(false);
         }
@@ -190,7 +202,11 @@ impl VectorQuantizer {
             CodebookUpdate::Ema { .. } => commitment().mul_scalar(beta),
         };
         let straight_through = vectors.clone() + (chosen - vectors).detach();
-        Quantized { codes, vectors: straight_through, loss }
+        Quantized {
+            codes,
+            vectors: straight_through,
+            loss,
+        }
     }
 
     /// Index of the nearest code of each vector, `[batch, positions]`.
@@ -218,7 +234,9 @@ impl VectorQuantizer {
     /// - output: `[batch, positions, dim]`
     pub fn lookup(&self, codes: Tensor<2, Int>) -> Tensor<3> {
         let [batch, positions] = codes.dims();
-        let rows = self.codebook().select(0, codes.reshape([batch * positions]));
+        let rows = self
+            .codebook()
+            .select(0, codes.reshape([batch * positions]));
         let dim = rows.dims()[1];
         rows.reshape([batch, positions, dim])
     }
@@ -251,7 +269,9 @@ impl VectorQuantizer {
             let all = Tensor::<2>::ones([self.config.codes, 1], &flat.device());
             return self.replace_codes(all.bool(), &flat);
         }
-        let Some(counts) = self.running_counts.take() else { return self };
+        let Some(counts) = self.running_counts.take() else {
+            return self;
+        };
         let codes = self.nearest(vectors).reshape([batch * positions]);
         let ones = Tensor::<2>::ones([batch * positions, 1], &flat.device());
         let new_counts = sum_by_code(ones, codes.clone(), self.config.codes);
@@ -260,18 +280,19 @@ impl VectorQuantizer {
             (_, Some(revival)) => revival.decay,
             (_, None) => 0.0,
         };
-        let mix = |old: Tensor<2>, new: Tensor<2>| {
-            old.mul_scalar(decay) + new.mul_scalar(1.0 - decay)
-        };
+        let mix =
+            |old: Tensor<2>, new: Tensor<2>| old.mul_scalar(decay) + new.mul_scalar(1.0 - decay);
         let running = mix(counts.val().inner(), new_counts.clone());
         if let Some(sums) = self.running_sums.take() {
             let new_sums = sum_by_code(flat.clone(), codes, self.config.codes);
             let running_sums = mix(sums.val().inner(), new_sums);
             // A code that has never been chosen keeps its place.
-            let seen = running_sums.clone().abs().sum_dim(1).greater_elem(0.0).expand([
-                self.config.codes,
-                dim,
-            ]);
+            let seen = running_sums
+                .clone()
+                .abs()
+                .sum_dim(1)
+                .greater_elem(0.0)
+                .expand([self.config.codes, dim]);
             let means = running_sums.clone() / running.clone().clamp_min(1e-5);
             let codebook = self.embedding.weight.val().inner().mask_where(seen, means);
             self.embedding.weight = set(self.embedding.weight, codebook);
@@ -298,7 +319,12 @@ impl VectorQuantizer {
         let picks = picks.clamp(0, candidates as i64 - 1);
         let fresh = flat.clone().select(0, picks);
         let rows = marked.clone().expand([codes, dim]);
-        let codebook = self.embedding.weight.val().inner().mask_where(rows.clone(), fresh.clone());
+        let codebook = self
+            .embedding
+            .weight
+            .val()
+            .inner()
+            .mask_where(rows.clone(), fresh.clone());
         self.embedding.weight = set(self.embedding.weight, codebook);
         if let Some(counts) = self.running_counts.take() {
             let values = counts.val().inner();
@@ -323,7 +349,11 @@ impl VectorQuantizer {
 /// Gives a parameter a new value; it keeps its id, its device and whether it is trained.
 fn set(param: Param<Tensor<2>>, value: Tensor<2>) -> Param<Tensor<2>> {
     let id = param.id;
-    let value = if param.val().is_autodiff() { value.autodiff() } else { value };
+    let value = if param.val().is_autodiff() {
+        value.autodiff()
+    } else {
+        value
+    };
     param.transform_for_load(value, id)
 }
 

@@ -89,8 +89,9 @@ impl RasterEncoder {
             .narrow(1, 1, count - 1)
             .swap_dims(1, 2)
             .reshape([batch, width, side, side]);
-        let pooled =
-            adaptive_avg_pool2d(patches, self.grid).flatten::<3>(2, 3).swap_dims(1, 2);
+        let pooled = adaptive_avg_pool2d(patches, self.grid)
+            .flatten::<3>(2, 3)
+            .swap_dims(1, 2);
         self.stack.forward(self.input_proj.forward(pooled))
     }
 
@@ -101,7 +102,10 @@ impl RasterEncoder {
     /// - embeddings: `[batch, tokens, width]`
     /// - output: `[batch, embed_dim]`
     pub fn image_feature(&self, embeddings: Tensor<3>) -> Tensor<2> {
-        l2_normalize(self.vision_proj.forward(embeddings.mean_dim(1).squeeze_dim::<2>(1)))
+        l2_normalize(
+            self.vision_proj
+                .forward(embeddings.mean_dim(1).squeeze_dim::<2>(1)),
+        )
     }
 
     /// Unit-length text feature.
@@ -111,7 +115,11 @@ impl RasterEncoder {
     /// - ids, mask: `[batch, length]`
     /// - output: `[batch, embed_dim]`
     pub fn text_feature(&self, ids: Tensor<2, Int>, mask: Tensor<2, Int>) -> Tensor<2> {
-        let first = self.text.forward_text(ids, mask).narrow(1, 0, 1).squeeze_dim::<2>(1);
+        let first = self
+            .text
+            .forward_text(ids, mask)
+            .narrow(1, 0, 1)
+            .squeeze_dim::<2>(1);
         l2_normalize(self.text_proj.forward(first))
     }
 }

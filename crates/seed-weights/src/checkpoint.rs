@@ -33,8 +33,10 @@ impl Checkpoint {
     /// Reads a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref();
-        let bytes = fs::read(path)
-            .map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
+        let bytes = fs::read(path).map_err(|source| WeightsError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::from_bytes(path.display().to_string(), bytes)
     }
 
@@ -45,7 +47,10 @@ impl Checkpoint {
         bytes: impl Into<Cow<'static, [u8]>>,
     ) -> Result<Self, WeightsError> {
         let (name, bytes) = (name.into(), bytes.into());
-        let malformed = |reason: String| WeightsError::Malformed { name: name.clone(), reason };
+        let malformed = |reason: String| WeightsError::Malformed {
+            name: name.clone(),
+            reason,
+        };
         let (header_bytes, header) =
             SafeTensors::read_metadata(&bytes).map_err(|error| malformed(error.to_string()))?;
         let data_start = header_bytes + size_of::<u64>();
@@ -54,12 +59,26 @@ impl Checkpoint {
             let (start, end) = info.data_offsets;
             let range = data_start + start..data_start + end;
             if range.end > bytes.len() {
-                return Err(malformed(format!("`{key}` ends beyond the end of the file")));
+                return Err(malformed(format!(
+                    "`{key}` ends beyond the end of the file"
+                )));
             }
-            tensors.insert(key, Entry { dtype: info.dtype, shape: info.shape.clone(), range });
+            tensors.insert(
+                key,
+                Entry {
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                    range,
+                },
+            );
         }
         let metadata = header.metadata().clone().unwrap_or_default();
-        Ok(Self { name, bytes, tensors, metadata })
+        Ok(Self {
+            name,
+            bytes,
+            tensors,
+            metadata,
+        })
     }
 
     /// The file or resource name, for errors and reports.
@@ -103,10 +122,13 @@ impl Checkpoint {
             }
         };
         let bytes = self.bytes[entry.range.clone()].to_vec();
-        let data = TensorData::from_bytes_vec(bytes, entry.shape.clone(), dtype)
-            .convert_dtype(DType::F32);
+        let data =
+            TensorData::from_bytes_vec(bytes, entry.shape.clone(), dtype).convert_dtype(DType::F32);
         if data.iter::<f32>().any(|value| !value.is_finite()) {
-            return Err(WeightsError::NotFinite { name: self.name.clone(), key: key.to_owned() });
+            return Err(WeightsError::NotFinite {
+                name: self.name.clone(),
+                key: key.to_owned(),
+            });
         }
         Ok(data)
     }
@@ -126,7 +148,11 @@ impl Checkpoint {
             });
         }
         let bytes = self.bytes[entry.range.clone()].to_vec();
-        Ok(TensorData::from_bytes_vec(bytes, entry.shape.clone(), DType::I64))
+        Ok(TensorData::from_bytes_vec(
+            bytes,
+            entry.shape.clone(),
+            DType::I64,
+        ))
     }
 
     fn entry(&self, key: &str) -> Result<&Entry, WeightsError> {

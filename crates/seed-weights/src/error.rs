@@ -16,7 +16,9 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     /// The bytes are not a sound safetensors file.
-    #[error("{name}: not a sound safetensors file ({reason}); it may be truncated, fetch or write it again")]
+    #[error(
+        "{name}: not a sound safetensors file ({reason}); it may be truncated, fetch or write it again"
+    )]
     Malformed {
         /// File or resource name.
         name: String,

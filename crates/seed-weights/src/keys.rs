@@ -31,8 +31,11 @@ impl KeyMap {
             (prefix, "") => prefix.to_owned(),
             (prefix, path) => format!("{prefix}.{path}"),
         };
-        self.rules
-            .extend(rules.iter().map(|(our, their)| (join(ours, our), join(theirs, their))));
+        self.rules.extend(
+            rules
+                .iter()
+                .map(|(our, their)| (join(ours, our), join(theirs, their))),
+        );
         self
     }
 
@@ -61,7 +64,11 @@ fn translate(path: &str, from: &str, to: &str) -> Option<String> {
     let mut indices = indices.into_iter();
     let mut segments: Vec<&str> = Vec::new();
     for segment in to.split('.').filter(|segment| !segment.is_empty()) {
-        segments.push(if segment == "{}" { indices.next()? } else { segment });
+        segments.push(if segment == "{}" {
+            indices.next()?
+        } else {
+            segment
+        });
     }
     segments.extend(rest);
     Some(segments.join("."))
@@ -74,12 +81,18 @@ mod tests {
     #[test]
     fn rules_rename_whole_segments_and_carry_indices() {
         let keys = KeyMap::new(&[
-            ("layers.{}.self_attention.query", "encoder.layer.{}.attention.self.query"),
+            (
+                "layers.{}.self_attention.query",
+                "encoder.layer.{}.attention.self.query",
+            ),
             ("layers.{}", "encoder.layer.{}"),
         ])
         .nest("text", "Qformer.bert", &[("embed", "embeddings.word")]);
         let cases = [
-            ("layers.3.self_attention.query.bias", "encoder.layer.3.attention.self.query.bias"),
+            (
+                "layers.3.self_attention.query.bias",
+                "encoder.layer.3.attention.self.query.bias",
+            ),
             ("layers.11.mlp.weight", "encoder.layer.11.mlp.weight"),
             ("layers_norm.weight", "layers_norm.weight"),
             ("text.embed.weight", "Qformer.bert.embeddings.word.weight"),
@@ -93,6 +106,9 @@ mod tests {
     #[test]
     fn a_whole_module_can_move_below_a_prefix() {
         let keys = KeyMap::identity().nest("", "visual_encoder", &[("", "")]);
-        assert_eq!(keys.key("blocks.0.norm1.weight"), "visual_encoder.blocks.0.norm1.weight");
+        assert_eq!(
+            keys.key("blocks.0.norm1.weight"),
+            "visual_encoder.blocks.0.norm1.weight"
+        );
     }
 }

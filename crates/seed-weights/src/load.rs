@@ -64,12 +64,20 @@ pub fn load<M: Module>(
         }
     }
     if !missing.is_empty() {
-        return Err(WeightsError::Missing { name: name(), keys: missing });
+        return Err(WeightsError::Missing {
+            name: name(),
+            keys: missing,
+        });
     }
     let loaded: HashSet<&str> = report.loaded.iter().map(String::as_str).collect();
-    report.unused =
-        checkpoint.keys().filter(|key| !loaded.contains(key)).map(str::to_owned).collect();
-    let module = module.map(&mut Filler { values: values.into_iter() });
+    report.unused = checkpoint
+        .keys()
+        .filter(|key| !loaded.contains(key))
+        .map(str::to_owned)
+        .collect();
+    let module = module.map(&mut Filler {
+        values: values.into_iter(),
+    });
     Ok((module, report))
 }
 
@@ -85,7 +93,9 @@ struct Filler {
 
 impl ModuleMapper for Filler {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(data) = self.values.next() else { return param };
+        let Some(data) = self.values.next() else {
+            return param;
+        };
         let device = param.lazy_device();
         let id = param.id;
         param.transform_for_load(Tensor::from_data(data, &device), id)

@@ -44,7 +44,12 @@ pub fn parameter_count<M: Module>(module: &M) -> usize {
 
 /// The values of a module's float parameters as f32, by checkpoint key and in its layout.
 pub fn values<M: Module>(module: &M, keys: &KeyMap) -> BTreeMap<String, TensorData> {
-    let mut reader = Reader { path: ModulePath::default(), keys, gradients: None, found: BTreeMap::new() };
+    let mut reader = Reader {
+        path: ModulePath::default(),
+        keys,
+        gradients: None,
+        found: BTreeMap::new(),
+    };
     module.visit(&mut reader);
     reader.found
 }
@@ -57,7 +62,12 @@ pub fn gradients<M: Module>(
     keys: &KeyMap,
 ) -> BTreeMap<String, TensorData> {
     let gradients = Some(gradients);
-    let mut reader = Reader { path: ModulePath::default(), keys, gradients, found: BTreeMap::new() };
+    let mut reader = Reader {
+        path: ModulePath::default(),
+        keys,
+        gradients,
+        found: BTreeMap::new(),
+    };
     module.visit(&mut reader);
     reader.found
 }
@@ -101,7 +111,11 @@ impl ModulePath {
     }
 
     fn module(&self) -> Option<&str> {
-        self.containers.iter().rev().map(String::as_str).find(|c| c.starts_with("Struct:"))
+        self.containers
+            .iter()
+            .rev()
+            .map(String::as_str)
+            .find(|c| c.starts_with("Struct:"))
     }
 }
 
@@ -126,7 +140,11 @@ impl ModuleVisitor for Lister {
         if transposed {
             shape.reverse();
         }
-        self.found.push(ParameterInfo { path: self.path.dotted(), shape, transposed });
+        self.found.push(ParameterInfo {
+            path: self.path.dotted(),
+            shape,
+            transposed,
+        });
     }
 }
 
@@ -154,7 +172,11 @@ impl ModuleVisitor for Reader<'_> {
         };
         let Some(value) = value else { return };
         let data = value.into_data().convert_dtype(DType::F32);
-        let data = if self.path.transposed(D) { transpose(&data) } else { data };
+        let data = if self.path.transposed(D) {
+            transpose(&data)
+        } else {
+            data
+        };
         self.found.insert(self.keys.key(&self.path.dotted()), data);
     }
 }

@@ -1,12 +1,12 @@
 //! From a module into a safetensors file.
 
-use std::{collections::HashMap, io::Write, path::Path};
+use std::{collections::BTreeMap, io::Write, path::Path};
 
 use burn::{
     module::Module,
     tensor::{DType, TensorData},
 };
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 
 use crate::{KeyMap, WeightsError, values};
 
@@ -19,29 +19,41 @@ pub fn save<M: Module>(
     path: impl AsRef<Path>,
     keys: &KeyMap,
     dtype: DType,
-    metadata: HashMap<String, String>,
+    metadata: BTreeMap<String, String>,
 ) -> Result<(), WeightsError> {
     let path = path.as_ref();
     let stored = match dtype {
         DType::F32 => Dtype::F32,
         DType::F16 => Dtype::F16,
         DType::BF16 => Dtype::BF16,
-        dtype => return Err(WeightsError::Unwritable { path: path.to_owned(), dtype }),
+        dtype => {
+            return Err(WeightsError::Unwritable {
+                path: path.to_owned(),
+                dtype,
+            });
+        }
     };
     let tensors: Vec<(String, TensorData)> = values(module, keys)
         .into_iter()
         .map(|(key, data)| (key, data.convert_dtype(dtype)))
         .collect();
-    let views = tensors.iter().map(|(key, data)| {
-        let view = TensorView::new(stored, data.shape().to_vec(), data.as_bytes())
-            .expect("byte length follows from shape and type");
-        (key.as_str(), view)
-    });
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| {
-        WeightsError::Malformed { name: path.display().to_string(), reason: error.to_string() }
-    })?;
-    write_atomically(path, &bytes)
-        .map_err(|source| WeightsError::Io { path: path.to_owned(), source })
+    let malformed = |error: SafeTensorError| WeightsError::Malformed {
+        name: path.display().to_string(),
+        reason: error.to_string(),
+    };
+    let views = tensors
+        .iter()
+        .map(|(key, data)| {
+            let view = TensorView::new(stored, data.shape().to_vec(), data.as_bytes());
+            Ok((key.as_str(), view.map_err(malformed)?))
+        })
+        .collect::<Result<Vec<_>, WeightsError>>()?;
+    let metadata = metadata.into_iter().collect();
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;
+    write_atomically(path, &bytes).map_err(|source| WeightsError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

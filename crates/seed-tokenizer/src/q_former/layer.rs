@@ -11,13 +11,17 @@ use super::{BERT_NORM_EPS, BERT_NORMAL, QFormerConfig};
 
 /// A linear layer as BERT initialises it: normal weights, zero biases.
 fn bert_linear(input: usize, output: usize, device: &Device) -> Linear {
-    let mut linear = LinearConfig::new(input, output).with_initializer(BERT_NORMAL).init(device);
+    let mut linear = LinearConfig::new(input, output)
+        .with_initializer(BERT_NORMAL)
+        .init(device);
     linear.bias = Some(Initializer::Zeros.init([output], device));
     linear
 }
 
 fn bert_norm(width: usize, device: &Device) -> LayerNorm {
-    LayerNormConfig::new(width).with_epsilon(BERT_NORM_EPS).init(device)
+    LayerNormConfig::new(width)
+        .with_epsilon(BERT_NORM_EPS)
+        .init(device)
 }
 
 /// `norm(x + dropout(output(attention(x, context))))`.
@@ -154,7 +158,11 @@ impl QFormerLayer {
         if queries == 0 {
             return text(x);
         }
-        let mut read = if queries == total { x.clone() } else { x.clone().narrow(1, 0, queries) };
+        let mut read = if queries == total {
+            x.clone()
+        } else {
+            x.clone().narrow(1, 0, queries)
+        };
         if let (Some(cross), Some(context)) = (&self.cross_attention, context) {
             read = cross.forward(read, context.clone(), None);
         }

@@ -18,7 +18,10 @@ use seed_nn::{AttentionBias, ConfigError, causal_bias, padding_bias};
 use serde::{Deserialize, Serialize};
 
 /// BERT's initialisation: `initializer_range` of `bert-base-uncased`.
-pub(crate) const BERT_NORMAL: Initializer = Initializer::Normal { mean: 0.0, std: 0.02 };
+pub(crate) const BERT_NORMAL: Initializer = Initializer::Normal {
+    mean: 0.0,
+    std: 0.02,
+};
 /// BERT's epsilon.
 pub(crate) const BERT_NORM_EPS: f64 = 1e-12;
 
@@ -78,8 +81,20 @@ impl QFormerConfig {
             "at least 0 and below 1",
         )?;
         if let Some(text) = &self.text {
-            ConfigError::check(text.vocab_size > 0, part, "vocab_size", text.vocab_size, "positive")?;
-            ConfigError::check(text.max_length > 0, part, "max_length", text.max_length, "positive")?;
+            ConfigError::check(
+                text.vocab_size > 0,
+                part,
+                "vocab_size",
+                text.vocab_size,
+                "positive",
+            )?;
+            ConfigError::check(
+                text.max_length > 0,
+                part,
+                "max_length",
+                text.max_length,
+                "positive",
+            )?;
         }
         Ok(())
     }
@@ -92,13 +107,17 @@ impl QFormerConfig {
     pub fn init(&self, part: &'static str, device: &Device) -> Result<QFormer, ConfigError> {
         self.validate(part)?;
         let embedding = |rows| {
-            EmbeddingConfig::new(rows, self.width).with_initializer(BERT_NORMAL).init(device)
+            EmbeddingConfig::new(rows, self.width)
+                .with_initializer(BERT_NORMAL)
+                .init(device)
         };
         Ok(QFormer {
             embeddings: QFormerEmbeddings {
                 word_embeddings: self.text.as_ref().map(|text| embedding(text.vocab_size)),
                 position_embeddings: self.text.as_ref().map(|text| embedding(text.max_length)),
-                norm: LayerNormConfig::new(self.width).with_epsilon(BERT_NORM_EPS).init(device),
+                norm: LayerNormConfig::new(self.width)
+                    .with_epsilon(BERT_NORM_EPS)
+                    .init(device),
                 dropout: DropoutConfig::new(self.dropout).init(),
             },
             layers: (0..self.depth)
@@ -153,7 +172,12 @@ impl QFormer {
             QueryAttention::Causal => Some(causal_bias(count, &queries.device())),
             QueryAttention::Bidirectional => None,
         };
-        self.run(self.embed_queries(queries), count, Some(&context), bias.as_ref())
+        self.run(
+            self.embed_queries(queries),
+            count,
+            Some(&context),
+            bias.as_ref(),
+        )
     }
 
     /// Text alone, bidirectional.
@@ -194,8 +218,10 @@ impl QFormer {
         let seen = Tensor::cat(vec![Tensor::ones([batch, count], &mask.device()), mask], 1);
         let mut bias = padding_bias(seen);
         if attention == QueryAttention::Causal {
-            let structure = Tensor::<4>::zeros([1, 1, total, total], &device)
-                .slice_assign([0..1, 0..1, 0..count, 0..count], causal_bias(count, &device));
+            let structure = Tensor::<4>::zeros([1, 1, total, total], &device).slice_assign(
+                [0..1, 0..1, 0..count, 0..count],
+                causal_bias(count, &device),
+            );
             bias = bias + structure;
         }
         let tokens = Tensor::cat(vec![self.embed_queries(queries), self.embed_text(ids)], 1);
@@ -204,7 +230,9 @@ impl QFormer {
 
     /// Norm and dropout of queries: what enters the first layer.
     pub fn embed_queries(&self, queries: Tensor<3>) -> Tensor<3> {
-        self.embeddings.dropout.forward(self.embeddings.norm.forward(queries))
+        self.embeddings
+            .dropout
+            .forward(self.embeddings.norm.forward(queries))
     }
 
     /// Words and positions, norm and dropout: what enters the first layer.
@@ -213,15 +241,18 @@ impl QFormer {
     ///
     /// Panics if the Q-Former has no text side.
     pub fn embed_text(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        let (Some(words), Some(positions)) =
-            (&self.embeddings.word_embeddings, &self.embeddings.position_embeddings)
-        else {
+        let (Some(words), Some(positions)) = (
+            &self.embeddings.word_embeddings,
+            &self.embeddings.position_embeddings,
+        ) else {
             panic!("this Q-Former was built without a text side");
         };
         let length = ids.dims()[1] as i64;
         let index = Tensor::arange(0..length, &ids.device()).unsqueeze::<2>();
         let tokens = words.forward(ids) + positions.forward(index);
-        self.embeddings.dropout.forward(self.embeddings.norm.forward(tokens))
+        self.embeddings
+            .dropout
+            .forward(self.embeddings.norm.forward(tokens))
     }
 
     fn run(
@@ -231,8 +262,8 @@ impl QFormer {
         context: Option<&Tensor<3>>,
         bias: Option<&AttentionBias>,
     ) -> Tensor<3> {
-        self.layers
-            .iter()
-            .fold(tokens, |x, layer| layer.forward(x, queries, context, bias.cloned()))
+        self.layers.iter().fold(tokens, |x, layer| {
+            layer.forward(x, queries, context, bias.cloned())
+        })
     }
 }

@@ -44,7 +44,10 @@ impl ClipRecipe {
         let patches = self.clip.image.tokens() - 1;
         let noise = Tensor::<1>::random([patches], Distribution::Default, &self.device);
         let chosen = noise.argsort(0).narrow(0, 0, kept) + 1;
-        Some(Tensor::cat(vec![Tensor::zeros([1], &self.device), chosen], 0))
+        Some(Tensor::cat(
+            vec![Tensor::zeros([1], &self.device), chosen],
+            0,
+        ))
     }
 }
 
@@ -70,7 +73,11 @@ impl Recipe for ClipRecipe {
         let images = stack(batch.images, [count, 3, size, size], &self.device);
         let (ids, _) = tokens(batch.captions, &self.device);
         let image_features = model.image_features_of(images, self.kept_tokens());
-        let scale = model.logit_scale.val().clamp_max(MAX_LOGIT_SCALE.ln()).exp();
+        let scale = model
+            .logit_scale
+            .val()
+            .clamp_max(MAX_LOGIT_SCALE.ln())
+            .exp();
         let contrast = contrast(
             image_features,
             model.text_features(ids),

@@ -32,8 +32,10 @@ impl TokenizerTraining<'_> {
     pub fn pixel_control(&self, trained: &TrainedTokenizer) -> Result<PixelControl, RecipeError> {
         let set = self.splits.train().as_ref();
         let indices: Vec<usize> = (0..set.len()).collect();
-        let pictures =
-            indices.iter().map(|&index| set.picture(index)).collect::<Result<Vec<_>, _>>()?;
+        let pictures = indices
+            .iter()
+            .map(|&index| set.picture(index))
+            .collect::<Result<Vec<_>, _>>()?;
         let texts = self.caption_features(trained, set, &indices)?;
         Ok(PixelControl::fit(&pictures, &texts, PixelControl::RIDGE)?)
     }
@@ -47,7 +49,11 @@ impl TokenizerTraining<'_> {
     ) -> Result<Judged, RecipeError> {
         let set = held_out.set.as_ref();
         let image_tokens = self.image_tokens(std::slice::from_ref(&held_out.set), &Views::Plain)?;
-        let Pictures { embeddings, rebuilt, codes } = self.encode(trained, &image_tokens)?;
+        let Pictures {
+            embeddings,
+            rebuilt,
+            codes,
+        } = self.encode(trained, &image_tokens)?;
 
         let concepts: Vec<usize> = (0..set.len()).map(|index| set.concept(index)).collect();
         let candidates = first_of_each(&concepts);
@@ -55,8 +61,9 @@ impl TokenizerTraining<'_> {
         let texts = self.caption_features(trained, set, &candidates)?;
         let truth = GroundTruth::new(&concepts, &text_concepts)?;
 
-        let pictures =
-            (0..set.len()).map(|index| set.picture(index)).collect::<Result<Vec<_>, _>>()?;
+        let pictures = (0..set.len())
+            .map(|index| set.picture(index))
+            .collect::<Result<Vec<_>, _>>()?;
         let result = RetrievalResult {
             split: held_out.split.to_owned(),
             source: held_out.source.clone(),
@@ -69,13 +76,22 @@ impl TokenizerTraining<'_> {
             chance: truth.chance(),
         };
         let nearest = nearest(&embeddings, &texts, 5)?;
-        Ok(Judged { result, codes, candidates, nearest })
+        Ok(Judged {
+            result,
+            codes,
+            candidates,
+            nearest,
+        })
     }
 
     /// Usage of the codebook by a set's codes.
     pub fn codebook_health(&self, codes: &[u32]) -> Result<CodebookHealth, RecipeError> {
         let config = &self.config.model.codes;
-        Ok(CodebookHealth::measure(codes, config.positions, config.quantizer.codes)?)
+        Ok(CodebookHealth::measure(
+            codes,
+            config.positions,
+            config.quantizer.codes,
+        )?)
     }
 
     /// Unit-length features of the first captions of some pairs.
@@ -87,9 +103,14 @@ impl TokenizerTraining<'_> {
     ) -> Result<Features, RecipeError> {
         let mut rows = Rows::default();
         for chunk in indices.chunks(BATCH) {
-            let captions: Vec<&str> =
-                chunk.iter().map(|&index| set.captions(index)[0].as_str()).collect();
-            let batch = self.frozen.tokenizer.encode_batch(&captions, self.config.text_length)?;
+            let captions: Vec<&str> = chunk
+                .iter()
+                .map(|&index| set.captions(index)[0].as_str())
+                .collect();
+            let batch = self
+                .frozen
+                .tokenizer
+                .encode_batch(&captions, self.config.text_length)?;
             let (ids, mask) = tokens(batch, self.device);
             rows.push(trained.tokens.text_feature(ids, mask));
         }
@@ -104,13 +125,23 @@ impl TokenizerTraining<'_> {
         let (mut embeddings, mut rebuilt, mut codes) = (Rows::default(), Rows::default(), vec![]);
         for start in (0..image_tokens.pictures).step_by(BATCH) {
             let range = start..(start + BATCH).min(image_tokens.pictures);
-            let causal = trained.tokens.forward(image_tokens.tensor(0, range, self.device)?);
+            let causal = trained
+                .tokens
+                .forward(image_tokens.tensor(0, range, self.device)?);
             let ids = trained.codes.encode(causal.clone());
             embeddings.push(trained.tokens.image_feature(causal));
-            rebuilt.push(trained.tokens.image_feature(trained.codes.reconstruct(ids.clone())));
+            rebuilt.push(
+                trained
+                    .tokens
+                    .image_feature(trained.codes.reconstruct(ids.clone())),
+            );
             codes.extend(ids.into_data().iter::<i64>().map(|code| code as u32));
         }
-        Ok(Pictures { embeddings: embeddings.features()?, rebuilt: rebuilt.features()?, codes })
+        Ok(Pictures {
+            embeddings: embeddings.features()?,
+            rebuilt: rebuilt.features()?,
+            codes,
+        })
     }
 }
 
@@ -143,5 +174,7 @@ impl Rows {
 /// The first index of each distinct value.
 fn first_of_each(concepts: &[usize]) -> Vec<usize> {
     let mut seen = std::collections::HashSet::new();
-    (0..concepts.len()).filter(|&index| seen.insert(concepts[index])).collect()
+    (0..concepts.len())
+        .filter(|&index| seen.insert(concepts[index]))
+        .collect()
 }

@@ -61,7 +61,8 @@ impl FrozenRows {
     /// Reads one row.
     pub fn read(&self, view: usize, picture: usize) -> Result<Vec<f32>, DataError> {
         let mut values = Vec::with_capacity(self.shape[0] * self.shape[1]);
-        self.rows.read_f16_into(view * self.pictures + picture, &mut values)?;
+        self.rows
+            .read_f16_into(view * self.pictures + picture, &mut values)?;
         Ok(values)
     }
 
@@ -73,7 +74,9 @@ impl FrozenRows {
         device: &Device,
     ) -> Result<Tensor<3>, DataError> {
         let count = pictures.len();
-        let rows = pictures.map(|picture| self.read(view, picture)).collect::<Result<_, _>>()?;
+        let rows = pictures
+            .map(|picture| self.read(view, picture))
+            .collect::<Result<_, _>>()?;
         Ok(stack(rows, [count, self.shape[0], self.shape[1]], device))
     }
 }
@@ -116,19 +119,30 @@ impl FrozenCache<'_> {
             let image = renderings[view % renderings.len()].picture(picture)?;
             Ok(match views {
                 Views::Plain => plain.tensor(&image, &normalize),
-                Views::Random { transform, seed, .. } => {
+                Views::Random {
+                    transform, seed, ..
+                } => {
                     let mut rng = item_rng(*seed, view as u64, picture as u32);
                     transform.tensor(&image, &normalize, &mut rng)
                 }
             })
         };
         let shape = [tokens, width];
-        self.rows(key, "image tokens", pictures, views.count(), shape, |view, range| {
-            let count = range.len();
-            let images =
-                range.into_par_iter().map(|picture| look(view, picture)).collect::<Result<_, _>>()?;
-            Ok(tower.forward(stack(images, [count, 3, size, size], self.device)))
-        })
+        self.rows(
+            key,
+            "image tokens",
+            pictures,
+            views.count(),
+            shape,
+            |view, range| {
+                let count = range.len();
+                let images = range
+                    .into_par_iter()
+                    .map(|picture| look(view, picture))
+                    .collect::<Result<_, _>>()?;
+                Ok(tower.forward(stack(images, [count, 3, size, size], self.device)))
+            },
+        )
     }
 
     /// Causal embeddings `[tokens, width]` of each picture in each view.
@@ -143,9 +157,14 @@ impl FrozenCache<'_> {
             .key("causal-embeddings", shape[0] * shape[1], weights)
             .part("image-tokens", &image_tokens.identity);
         let (pictures, views) = (image_tokens.pictures, image_tokens.views);
-        self.rows(key, "causal embeddings", pictures, views, shape, |view, range| {
-            Ok(encoder.forward(image_tokens.tensor(view, range, self.device)?))
-        })
+        self.rows(
+            key,
+            "causal embeddings",
+            pictures,
+            views,
+            shape,
+            |view, range| Ok(encoder.forward(image_tokens.tensor(view, range, self.device)?)),
+        )
     }
 
     /// Text states `[length, width]` of each pair's first caption: stage II's text target.
@@ -184,24 +203,33 @@ impl FrozenCache<'_> {
         shape: [usize; 2],
         mut run: impl FnMut(usize, std::ops::Range<usize>) -> Result<Tensor<3>, DataError>,
     ) -> Result<FrozenRows, DataError> {
-        let rows = self.cache.get_or_build(&key, |writer| -> Result<(), DataError> {
-            let bar = self.bar(what, pictures * views);
-            for view in 0..views {
-                for start in (0..pictures).step_by(BATCH) {
-                    let range = start..(start + BATCH).min(pictures);
-                    let count = range.len();
-                    let values: Vec<f32> = run(view, range)?.into_data().iter::<f32>().collect();
-                    for row in values.chunks(shape[0] * shape[1]) {
-                        writer.push_f16(row)?;
+        let rows = self
+            .cache
+            .get_or_build(&key, |writer| -> Result<(), DataError> {
+                let bar = self.bar(what, pictures * views);
+                for view in 0..views {
+                    for start in (0..pictures).step_by(BATCH) {
+                        let range = start..(start + BATCH).min(pictures);
+                        let count = range.len();
+                        let values: Vec<f32> =
+                            run(view, range)?.into_data().iter::<f32>().collect();
+                        for row in values.chunks(shape[0] * shape[1]) {
+                            writer.push_f16(row)?;
+                        }
+                        bar.inc(count as u64);
                     }
-                    bar.inc(count as u64);
                 }
-            }
-            bar.finish_and_clear();
-            Ok(())
-        })?;
+                bar.finish_and_clear();
+                Ok(())
+            })?;
         let identity = key.name();
-        Ok(FrozenRows { rows: Arc::new(rows), pictures, views, shape, identity })
+        Ok(FrozenRows {
+            rows: Arc::new(rows),
+            pictures,
+            views,
+            shape,
+            identity,
+        })
     }
 
     fn bar(&self, what: &str, total: usize) -> ProgressBar {
@@ -209,8 +237,11 @@ impl FrozenCache<'_> {
             return ProgressBar::hidden();
         }
         let style = "{msg:20} {bar:30} {pos}/{len} {per_sec} {eta} left";
-        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::new(total as u64).with_style(style).with_message(what.to_owned())
+        let style =
+            ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(total as u64)
+            .with_style(style)
+            .with_message(what.to_owned())
     }
 }
 

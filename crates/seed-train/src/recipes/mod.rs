@@ -22,7 +22,7 @@ pub use splits::{EvaluationSet, Splits};
 pub use stage_one::{
     Positives, StageOne, StageOneBatch, StageOneItem, stage_one_batch, stage_one_loader,
 };
+pub use stage_two::{StageTwo, StageTwoBatch, StageTwoItem, stage_two_batch, stage_two_loader};
 pub use tokenizer_training::{
     FrozenParts, TokenizerOutcome, TokenizerTraining, TokenizerTrainingConfig, TrainedTokenizer,
 };
-pub use stage_two::{StageTwo, StageTwoBatch, stage_two_batch, stage_two_loader};

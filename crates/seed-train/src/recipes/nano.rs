@@ -16,7 +16,11 @@ impl TokenizerTrainingConfig {
         let train = |steps, batch_size, peak| TrainConfig {
             steps,
             batch_size,
-            schedule: LrSchedule::Cosine { peak, warmup_steps: steps / 20, floor: peak / 100.0 },
+            schedule: LrSchedule::Cosine {
+                peak,
+                warmup_steps: steps / 20,
+                floor: peak / 100.0,
+            },
             clip_norm: Some(1.0),
             checkpoint_every: 200,
             log_every: 5,

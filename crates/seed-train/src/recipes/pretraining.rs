@@ -1,6 +1,6 @@
 //! Where the nano CLIP comes from: the training split of the corpus, drawn in more than one style.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn::{
     module::Module,
@@ -79,6 +79,9 @@ pub struct ClipPretraining<'a> {
     pub device: &'a Device,
 }
 
+/// One pair as the loader makes it: picture, caption, concept.
+type ClipItem = (Vec<f32>, String, usize);
+
 impl ClipPretraining<'_> {
     /// Trains, or goes on where the run stopped.
     pub fn train(
@@ -105,7 +108,10 @@ impl ClipPretraining<'_> {
                 Err(error) => Box::new(std::iter::once(Err(error.into()))),
             }
         };
-        let validation = self.corpus.validation_seen().with_size(self.config.render_size);
+        let validation = self
+            .corpus
+            .validation_seen()
+            .with_size(self.config.render_size);
         let validation = validation.render_all(self.cache)?;
         Ok(Trainer::new(&recipe, &config)
             .progress(progress)
@@ -123,24 +129,38 @@ impl ClipPretraining<'_> {
     /// Writes the trained towers as f16, with their config in the file's metadata.
     pub fn save(&self, model: Clip, path: &Path) -> Result<(), RecipeError> {
         let config = serde_json::to_string(&self.config.clip).unwrap_or_default();
-        let metadata = HashMap::from([("config".to_owned(), config)]);
+        let metadata = BTreeMap::from([("config".to_owned(), config)]);
         let model = model.valid();
-        Ok(seed_weights::save(&model, path, &clip_keys(), DType::F16, metadata)?)
+        Ok(seed_weights::save(
+            &model,
+            path,
+            &clip_keys(),
+            DType::F16,
+            metadata,
+        )?)
     }
 
-    fn loader(&self) -> Result<Loader<(Vec<f32>, String, usize), DataError>, RecipeError> {
+    fn loader(&self) -> Result<Loader<ClipItem, DataError>, RecipeError> {
         let set = self.corpus.train().with_size(self.config.render_size);
-        let styles = std::iter::once(Style::Plain)
-            .chain(self.config.outlines.iter().map(|&width| Style::Outlined { width }));
+        let styles = std::iter::once(Style::Plain).chain(
+            self.config
+                .outlines
+                .iter()
+                .map(|&width| Style::Outlined { width }),
+        );
         let renderings = styles
             .map(|style| set.clone().with_style(style).render_all(self.cache))
             .collect::<Result<Vec<_>, _>>()?;
         let transform = self.config.transform.clone();
         let share = self.config.outlined_share;
-        let make = move |item: ItemContext| -> Result<(Vec<f32>, String, usize), DataError> {
+        let make = move |item: ItemContext| -> Result<ClipItem, DataError> {
             let (index, mut rng) = (item.index as usize, item.rng);
             let outlined = renderings.len() > 1 && rng.random_range(0.0..1.0) < share;
-            let style = if outlined { rng.random_range(1..renderings.len()) } else { 0 };
+            let style = if outlined {
+                rng.random_range(1..renderings.len())
+            } else {
+                0
+            };
             let set = &renderings[style];
             let caption = vary_caption(&set.captions(index)[0], &mut rng);
             let picture = set.picture(index)?;
@@ -152,12 +172,21 @@ impl ClipPretraining<'_> {
         Ok(Loader::new(set.len() as u32, config, make)?)
     }
 
-    fn collate(&self, items: Vec<(Vec<f32>, String, usize)>) -> Result<ClipBatch, RecipeError> {
-        let captions: Vec<&str> = items.iter().map(|(_, caption, _)| caption.as_str()).collect();
-        let captions = self.tokenizer.encode_batch(&captions, self.config.text_length)?;
+    fn collate(&self, items: Vec<ClipItem>) -> Result<ClipBatch, RecipeError> {
+        let captions: Vec<&str> = items
+            .iter()
+            .map(|(_, caption, _)| caption.as_str())
+            .collect();
+        let captions = self
+            .tokenizer
+            .encode_batch(&captions, self.config.text_length)?;
         let concepts = items.iter().map(|(_, _, concept)| *concept).collect();
         let images = items.into_iter().map(|(image, _, _)| image).collect();
-        Ok(ClipBatch { images, captions, concepts })
+        Ok(ClipBatch {
+            images,
+            captions,
+            concepts,
+        })
     }
 
     /// Retrieval between a set's pictures and the captions of its concepts.
@@ -177,7 +206,10 @@ impl ClipPretraining<'_> {
         let mut texts: Vec<(usize, String)> = Vec::new();
         for index in 0..set.len() {
             concepts.push(set.concept(index));
-            if !texts.iter().any(|(concept, _)| *concept == set.concept(index)) {
+            if !texts
+                .iter()
+                .any(|(concept, _)| *concept == set.concept(index))
+            {
                 texts.push((set.concept(index), set.captions(index)[0].clone()));
             }
         }
@@ -193,7 +225,9 @@ impl ClipPretraining<'_> {
         let mut text_values = Vec::with_capacity(texts.len() * dim);
         for chunk in texts.chunks(BATCH) {
             let captions: Vec<&str> = chunk.iter().map(|(_, caption)| caption.as_str()).collect();
-            let batch = self.tokenizer.encode_batch(&captions, self.config.text_length)?;
+            let batch = self
+                .tokenizer
+                .encode_batch(&captions, self.config.text_length)?;
             let (ids, _) = tokens(batch, self.device);
             text_values.extend(model.text_features(ids).into_data().iter::<f32>());
         }

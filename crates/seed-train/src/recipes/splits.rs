@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use seed_data::{
-    Cache, Corpus, CorpusSet, DataError, FolderOptions, FolderSet, PairSet, Split, Style,
-    split_fraction,
+    Cache, Corpus, CorpusSet, DataError, FolderOptions, FolderSet, PairSet, PairSubset, Split,
+    Style, split_fraction,
 };
 
 /// A held-out set and its place in the table of results.
@@ -39,15 +39,23 @@ impl Splits {
         cache: &Cache,
     ) -> Result<Self, DataError> {
         let render = |set: CorpusSet, style| -> Result<Arc<dyn PairSet>, DataError> {
-            Ok(Arc::new(set.with_size(size).with_style(style).render_all(cache)?))
+            Ok(Arc::new(
+                set.with_size(size).with_style(style).render_all(cache)?,
+            ))
         };
         let styles = std::iter::once(Style::Plain)
             .chain(outlines.iter().map(|&width| Style::Outlined { width }));
-        let renderings =
-            styles.map(|style| render(corpus.train(), style)).collect::<Result<_, _>>()?;
+        let renderings = styles
+            .map(|style| render(corpus.train(), style))
+            .collect::<Result<_, _>>()?;
         let held_out = [
             ("validation", "emojione", "seen", corpus.validation_seen()),
-            ("validation", "emojione", "unseen", corpus.validation_unseen()),
+            (
+                "validation",
+                "emojione",
+                "unseen",
+                corpus.validation_unseen(),
+            ),
             ("test", "openmoji", "seen", corpus.test_seen()),
             ("test", "openmoji", "unseen", corpus.test_unseen()),
             ("test", "openmoji", "flags", corpus.flags(Split::Test)),
@@ -56,10 +64,18 @@ impl Splits {
             .into_iter()
             .map(|(split, source, concepts, set)| {
                 let set = render(set, Style::Plain)?;
-                Ok(EvaluationSet { split, source: source.to_owned(), concepts, set })
+                Ok(EvaluationSet {
+                    split,
+                    source: source.to_owned(),
+                    concepts,
+                    set,
+                })
             })
             .collect::<Result<_, DataError>>()?;
-        Ok(Self { renderings, evaluations })
+        Ok(Self {
+            renderings,
+            evaluations,
+        })
     }
 
     /// A folder of the user's own pictures: a tenth, chosen by `seed`, is held out for validation.
@@ -72,7 +88,24 @@ impl Splits {
             concepts: "held-out pictures",
             set: Arc::new(validation),
         };
-        Ok(Self { renderings: vec![Arc::new(train)], evaluations: vec![validation] })
+        Ok(Self {
+            renderings: vec![Arc::new(train)],
+            evaluations: vec![validation],
+        })
+    }
+
+    /// The same splits with at most `most` pairs a set, spread evenly: for a quick look.
+    pub fn limited(mut self, most: usize) -> Self {
+        let limit = |set: &Arc<dyn PairSet>| -> Arc<dyn PairSet> {
+            let kept = set.len().min(most);
+            let indices = (0..kept).map(|index| index * set.len() / kept).collect();
+            Arc::new(PairSubset::new(Arc::clone(set), indices))
+        };
+        self.renderings = self.renderings.iter().map(limit).collect();
+        for evaluation in &mut self.evaluations {
+            evaluation.set = limit(&evaluation.set);
+        }
+        self
     }
 
     /// The training pairs in their first rendering.

@@ -77,8 +77,11 @@ impl Recipe for StageOne {
     fn loss(&self, model: &TokenEncoder, batch: StageOneBatch) -> Losses {
         let count = batch.concepts.len();
         let [tokens_per_image, width] = self.image_tokens;
-        let image_tokens: Tensor<3> =
-            stack(batch.image_tokens, [count, tokens_per_image, width], &self.device);
+        let image_tokens: Tensor<3> = stack(
+            batch.image_tokens,
+            [count, tokens_per_image, width],
+            &self.device,
+        );
         let (ids, mask) = tokens(batch.captions, &self.device);
         let targets = match self.positives {
             Positives::Own => diagonal_targets(count, &self.device),
@@ -125,9 +128,16 @@ pub fn stage_one_batch(
     tokenizer: &TextTokenizer,
     text_length: usize,
 ) -> Result<StageOneBatch, DataError> {
-    let captions: Vec<&str> = items.iter().map(|(_, caption, _)| caption.as_str()).collect();
+    let captions: Vec<&str> = items
+        .iter()
+        .map(|(_, caption, _)| caption.as_str())
+        .collect();
     let captions = tokenizer.encode_batch(&captions, text_length)?;
     let concepts = items.iter().map(|(_, _, concept)| *concept).collect();
     let image_tokens = items.into_iter().map(|(tokens, _, _)| tokens).collect();
-    Ok(StageOneBatch { image_tokens, captions, concepts })
+    Ok(StageOneBatch {
+        image_tokens,
+        captions,
+        concepts,
+    })
 }

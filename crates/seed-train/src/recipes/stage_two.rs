@@ -46,7 +46,14 @@ impl StageTwo {
         weights: StageTwoWeights,
         device: Device,
     ) -> Self {
-        Self { codes, text_states, inputs, weights, device, quantised: Mutex::default() }
+        Self {
+            codes,
+            text_states,
+            inputs,
+            weights,
+            device,
+            quantised: Mutex::default(),
+        }
     }
 }
 
@@ -66,14 +73,17 @@ impl Recipe for StageTwo {
         let count = batch.embeddings.len();
         let shape = [count, self.codes.positions, self.codes.width];
         let embeddings = stack(batch.embeddings, shape, &self.device);
-        let text = self.text_states.map(|[length, width]| {
-            stack(batch.text_states, [count, length, width], &self.device)
-        });
+        let text = self
+            .text_states
+            .map(|[length, width]| stack(batch.text_states, [count, length, width], &self.device));
         let targets = StageTwoTargets { text, image: None };
         let found = model.losses(embeddings, targets, &self.weights);
         if model.quantize.needs_after_step() {
             let vectors = found.vectors.inner();
-            self.quantised.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(vectors);
+            self.quantised
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push(vectors);
         }
         let used = distinct_share(found.quantized.codes, self.codes.quantizer.codes);
         let mut losses = Losses::new(found.total)
@@ -87,8 +97,10 @@ impl Recipe for StageTwo {
     }
 
     fn after_update(&self, mut model: CodeAutoencoder, step: u64) -> CodeAutoencoder {
-        let mut quantised =
-            self.quantised.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut quantised = self
+            .quantised
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let vectors = std::mem::take(&mut *quantised);
         if !vectors.is_empty() {
             // Steps are counted from 1 here, from 0 in the quantiser.
@@ -112,15 +124,18 @@ fn distinct_share(codes: Tensor<2, burn::tensor::Int>, size: usize) -> Tensor<1>
     counts.greater_elem(0.0).float().mean()
 }
 
+/// One pair of stage II as the loader makes it: causal embeddings, and the text states or nothing.
+pub type StageTwoItem = (Vec<f32>, Vec<f32>);
+
 /// A loader that draws a view of each pair: causal embeddings and text states.
 pub fn stage_two_loader(
     embeddings: &FrozenRows,
     text_states: Option<&FrozenRows>,
     config: LoaderConfig,
-) -> Result<Loader<(Vec<f32>, Vec<f32>), DataError>, RecipeError> {
+) -> Result<Loader<StageTwoItem, DataError>, RecipeError> {
     let (embeddings, text_states) = (embeddings.clone(), text_states.cloned());
     let len = embeddings.pictures as u32;
-    let make = move |item: ItemContext| -> Result<(Vec<f32>, Vec<f32>), DataError> {
+    let make = move |item: ItemContext| -> Result<StageTwoItem, DataError> {
         let (index, mut rng) = (item.index as usize, item.rng);
         let view = rng.random_range(0..embeddings.views);
         let text = match &text_states {
@@ -133,7 +148,10 @@ pub fn stage_two_loader(
 }
 
 /// Joins the loader's items into a batch.
-pub fn stage_two_batch(items: Vec<(Vec<f32>, Vec<f32>)>) -> StageTwoBatch {
+pub fn stage_two_batch(items: Vec<StageTwoItem>) -> StageTwoBatch {
     let (embeddings, text_states) = items.into_iter().unzip();
-    StageTwoBatch { embeddings, text_states }
+    StageTwoBatch {
+        embeddings,
+        text_states,
+    }
 }

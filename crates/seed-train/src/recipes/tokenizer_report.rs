@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use seed_eval::{
-    Report, shared_codes,
+    Report,
     report::{
-        CaptionMatch, CodeExample, CodeGallery, Curve, Headline, NearestCaptions, Png, Series, Stage,
+        CaptionMatch, CodeExample, CodeGallery, Curve, Headline, NearestCaptions, Png, Series,
+        Stage,
     },
+    shared_codes,
 };
 
 use super::{EvaluationSet, Judged, RecipeError, TokenizerTraining, TrainedTokenizer};
@@ -36,7 +38,7 @@ impl TokenizerTraining<'_> {
         if let Ok(config) = toml::to_string_pretty(self.config) {
             report = report.config(config);
         }
-        for stage in self.curves(run)? {
+        for stage in curves(run)? {
             report = report.stage(stage);
         }
         let mut shown = None;
@@ -106,31 +108,39 @@ impl TokenizerTraining<'_> {
         }
         Ok(report)
     }
+}
 
-    /// One chart for each logged part of each stage.
-    fn curves(&self, run: &RunDir) -> Result<Vec<Stage>, RecipeError> {
-        type Points = Vec<(f64, f64)>;
-        let mut stages: BTreeMap<String, BTreeMap<String, Points>> = BTreeMap::new();
-        for line in read_metrics(&run.metrics_path())? {
-            let MetricsLine::Train(metrics) = line else { continue };
-            let step = metrics.step as f64;
-            let stage = stages.entry(metrics.stage).or_default();
-            let mut add = |name: &str, value: f64| {
-                stage.entry(name.to_owned()).or_default().push((step, value));
-            };
-            add("learning rate", metrics.rate);
-            for (name, value) in &metrics.parts {
-                add(name, *value);
-            }
+/// One chart for each logged part of each stage.
+fn curves(run: &RunDir) -> Result<Vec<Stage>, RecipeError> {
+    type Points = Vec<(f64, f64)>;
+    let mut stages: BTreeMap<String, BTreeMap<String, Points>> = BTreeMap::new();
+    for line in read_metrics(&run.metrics_path())? {
+        let MetricsLine::Train(metrics) = line else {
+            continue;
+        };
+        let step = metrics.step as f64;
+        let stage = stages.entry(metrics.stage).or_default();
+        let mut add = |name: &str, value: f64| {
+            stage
+                .entry(name.to_owned())
+                .or_default()
+                .push((step, value));
+        };
+        add("learning rate", metrics.rate);
+        for (name, value) in &metrics.parts {
+            add(name, *value);
         }
-        let chart = |(name, points): (String, Points)| {
-            Curve::new(name.replace('_', " ")).series(Series::new(name, points))
-        };
-        let stage = |(name, curves): (String, BTreeMap<String, Points>)| {
-            curves.into_iter().map(chart).fold(Stage::new(name), Stage::curve)
-        };
-        Ok(stages.into_iter().map(stage).collect())
     }
+    let chart = |(name, points): (String, Points)| {
+        Curve::new(name.replace('_', " ")).series(Series::new(name, points))
+    };
+    let stage = |(name, curves): (String, BTreeMap<String, Points>)| {
+        curves
+            .into_iter()
+            .map(chart)
+            .fold(Stage::new(name), Stage::curve)
+    };
+    Ok(stages.into_iter().map(stage).collect())
 }
 
 fn headlines(report: Report, judged: &Judged, usage: f64) -> Report {
@@ -138,11 +148,29 @@ fn headlines(report: Report, judged: &Judged, usage: f64) -> Report {
     let place = format!("{} vendor, {} concepts", result.split, result.concepts);
     let r1 = result.embeddings.image_to_text.r1;
     let mut report = report
-        .headline(Headline::new("Image to text R@1", r1).unit("%").decimals(1).note(place))
-        .headline(Headline::new("R@mean", result.embeddings.r_mean).unit("%").decimals(1));
+        .headline(
+            Headline::new("Image to text R@1", r1)
+                .unit("%")
+                .decimals(1)
+                .note(place),
+        )
+        .headline(
+            Headline::new("R@mean", result.embeddings.r_mean)
+                .unit("%")
+                .decimals(1),
+        );
     if let Some(lost) = result.loss_of_codes() {
-        let lost = Headline::new("Lost by quantising", lost).unit("points").decimals(1);
-        report = report.headline(lost.at_most(3.3).note("R@mean; the paper loses 3.3 on COCO"));
+        let lost = Headline::new("Lost by quantising", lost)
+            .unit("points")
+            .decimals(1);
+        report = report.headline(
+            lost.at_most(3.3)
+                .note("R@mean; the paper loses 3.3 on COCO"),
+        );
     }
-    report.headline(Headline::new("Codebook in use", 100.0 * usage).unit("%").at_least(50.0))
+    report.headline(
+        Headline::new("Codebook in use", 100.0 * usage)
+            .unit("%")
+            .at_least(50.0),
+    )
 }

@@ -128,31 +128,57 @@ impl TokenizerTraining<'_> {
         let image_tokens = self.training_image_tokens()?;
         let (tokens, outcome) = self.stage_one(&image_tokens, run)?;
         if let Outcome::Interrupted { step } = outcome {
-            return Ok(TokenizerOutcome::Interrupted { stage: "stage-1", step });
+            return Ok(TokenizerOutcome::Interrupted {
+                stage: "stage-1",
+                step,
+            });
         }
         let tokens = tokens.to_device(self.device).valid();
         let path = run.path().join("tokens.safetensors");
         let provenance = self.provenance(&self.config.model.tokens);
-        seed_weights::save(&tokens, &path, &token_encoder_keys(), DType::F32, provenance)?;
+        seed_weights::save(
+            &tokens,
+            &path,
+            &token_encoder_keys(),
+            DType::F32,
+            provenance,
+        )?;
         let tokens_identity = identity_of(&path)?;
 
         let embeddings = self.embeddings(&tokens, &tokens_identity, &image_tokens)?;
         let (codes, outcome) = self.stage_two(&embeddings, run)?;
         if let Outcome::Interrupted { step } = outcome {
-            return Ok(TokenizerOutcome::Interrupted { stage: "stage-2", step });
+            return Ok(TokenizerOutcome::Interrupted {
+                stage: "stage-2",
+                step,
+            });
         }
         let codes = codes.to_device(self.device).valid();
         let path = run.path().join("codes.safetensors");
         let provenance = self.provenance(&self.config.model.codes);
-        seed_weights::save(&codes, &path, &code_autoencoder_keys(), DType::F32, provenance)?;
-        let trained = TrainedTokenizer { tokens, tokens_identity, codes };
+        seed_weights::save(
+            &codes,
+            &path,
+            &code_autoencoder_keys(),
+            DType::F32,
+            provenance,
+        )?;
+        let trained = TrainedTokenizer {
+            tokens,
+            tokens_identity,
+            codes,
+        };
         Ok(TokenizerOutcome::Finished(Box::new(trained)))
     }
 
     /// The cache through which all frozen outputs go.
     pub fn frozen_cache(&self) -> FrozenCache<'_> {
         let show_progress = self.progress != ProgressMode::Quiet;
-        FrozenCache { cache: self.cache, device: self.device, show_progress }
+        FrozenCache {
+            cache: self.cache,
+            device: self.device,
+            show_progress,
+        }
     }
 
     /// Image tokens of a set in the given views.
@@ -162,8 +188,12 @@ impl TokenizerTraining<'_> {
         views: &Views,
     ) -> Result<FrozenRows, RecipeError> {
         let size = self.config.model.image.image_size;
-        let FrozenParts { image, identity, .. } = self.frozen;
-        Ok(self.frozen_cache().image_tokens(image, identity, size, renderings, views)?)
+        let FrozenParts {
+            image, identity, ..
+        } = self.frozen;
+        Ok(self
+            .frozen_cache()
+            .image_tokens(image, identity, size, renderings, views)?)
     }
 
     /// Causal embeddings of image tokens.
@@ -175,7 +205,9 @@ impl TokenizerTraining<'_> {
     ) -> Result<FrozenRows, RecipeError> {
         let config = &self.config.model.tokens;
         let shape = [config.tokens(), config.width()];
-        Ok(self.frozen_cache().embeddings(tokens, identity, image_tokens, shape)?)
+        Ok(self
+            .frozen_cache()
+            .embeddings(tokens, identity, image_tokens, shape)?)
     }
 
     fn training_image_tokens(&self) -> Result<FrozenRows, RecipeError> {
@@ -229,9 +261,17 @@ impl TokenizerTraining<'_> {
         let text_states = match &codes.text_head {
             Some(head) => {
                 let shape = [head.reverse.queries, head.target_width];
-                let FrozenParts { text, identity, tokenizer, .. } = self.frozen;
+                let FrozenParts {
+                    text,
+                    identity,
+                    tokenizer,
+                    ..
+                } = self.frozen;
                 let set = self.splits.train().as_ref();
-                Some(self.frozen_cache().text_states(text, identity, tokenizer, set, shape)?)
+                Some(
+                    self.frozen_cache()
+                        .text_states(text, identity, tokenizer, set, shape)?,
+                )
             }
             None => None,
         };
@@ -246,7 +286,8 @@ impl TokenizerTraining<'_> {
         let loader_config = LoaderConfig::new(config.batch_size, config.seed);
         let loader = stage_two_loader(embeddings, text_states.as_ref(), loader_config)?;
         config.steps_per_epoch = Some(loader.steps_per_epoch());
-        let batches = |step| batches_from(loader.start_at(step), |items| Ok(stage_two_batch(items)));
+        let batches =
+            |step| batches_from(loader.start_at(step), |items| Ok(stage_two_batch(items)));
         let trained = self.trainer(&recipe, &config).train(model, batches, run)?;
         Ok((trained.model, trained.outcome))
     }
@@ -256,15 +297,20 @@ impl TokenizerTraining<'_> {
         recipe: &'r R,
         config: &'r TrainConfig,
     ) -> Trainer<'r, R> {
-        Trainer::new(recipe, config).progress(self.progress).stop(self.stop.clone())
+        Trainer::new(recipe, config)
+            .progress(self.progress)
+            .stop(self.stop.clone())
     }
 
-    fn provenance(&self, config: &impl Serialize) -> std::collections::HashMap<String, String> {
+    fn provenance(&self, config: &impl Serialize) -> std::collections::BTreeMap<String, String> {
         let config = serde_json::to_string(config).unwrap_or_default();
-        [("config", config), ("frozen_parts", self.frozen.identity.clone())]
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
+        [
+            ("config", config),
+            ("frozen_parts", self.frozen.identity.clone()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
     }
 }
 
@@ -281,12 +327,19 @@ fn batches_from<T, B>(
         Err(error) => (None, Some(error)),
     };
     let error = error.into_iter().map(|error| Err(error.into()));
-    error.chain(batches.into_iter().flatten().map(move |batch| collate(batch?.items)))
+    error.chain(
+        batches
+            .into_iter()
+            .flatten()
+            .map(move |batch| collate(batch?.items)),
+    )
 }
 
 /// The hash of a file's content.
 fn identity_of(path: &std::path::Path) -> Result<String, RecipeError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| seed_weights::WeightsError::Io { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| seed_weights::WeightsError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
