@@ -17,6 +17,7 @@ use seed::{
             TokenizerTrainingConfig,
         },
     },
+    weights::{KeyMap, values},
 };
 
 /// Plain squares of different colours, each with its own caption.
@@ -133,9 +134,13 @@ fn frozen(config: &TokenizerTrainingConfig, set: &Squares, device: &Device) -> F
         end_of_text: EndOfText::Token(tokenizer.special().end as usize),
     };
     let image = config.model.image.init(device).unwrap();
+    let text = text_config.init(device).unwrap();
+    // Burn draws parameters when they are first used: draw them now, from the seed above.
+    values(&image, &KeyMap::identity());
+    values(&text, &KeyMap::identity());
     FrozenParts {
         image,
-        text: text_config.init(device).unwrap(),
+        text,
         text_config,
         tokenizer: Arc::new(tokenizer),
         identity: "made up".to_owned(),

@@ -1,6 +1,6 @@
 //! From a module into a safetensors file.
 
-use std::{collections::BTreeMap, io::Write, path::Path};
+use std::{collections::HashMap, io::Write, path::Path};
 
 use burn::{
     module::Module,
@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use crate::{KeyMap, WeightsError, values};
 
 /// Writes the float parameters of `module` under the checkpoint's key names, as `dtype` (f32, f16 or
-/// bf16), with free-form `metadata` (config, provenance).
+/// bf16), with the model's `config` in the metadata. The same values give the same bytes.
 ///
 /// The file appears whole or not at all: it is written beside its place and then renamed.
 pub fn save<M: Module>(
@@ -19,7 +19,7 @@ pub fn save<M: Module>(
     path: impl AsRef<Path>,
     keys: &KeyMap,
     dtype: DType,
-    metadata: BTreeMap<String, String>,
+    config: String,
 ) -> Result<(), WeightsError> {
     let path = path.as_ref();
     let stored = match dtype {
@@ -48,7 +48,8 @@ pub fn save<M: Module>(
             Ok((key.as_str(), view.map_err(malformed)?))
         })
         .collect::<Result<Vec<_>, WeightsError>>()?;
-    let metadata = metadata.into_iter().collect();
+    // One entry alone: safetensors writes several in random order, and files are known by their hash.
+    let metadata = HashMap::from([("config".to_owned(), config)]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;
     write_atomically(path, &bytes).map_err(|source| WeightsError::Io {
         path: path.to_owned(),

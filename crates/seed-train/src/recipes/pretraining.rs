@@ -1,6 +1,6 @@
 //! Where the nano CLIP comes from: the training split of the corpus, drawn in more than one style.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use burn::{
     module::Module,
@@ -129,14 +129,13 @@ impl ClipPretraining<'_> {
     /// Writes the trained towers as f16, with their config in the file's metadata.
     pub fn save(&self, model: Clip, path: &Path) -> Result<(), RecipeError> {
         let config = serde_json::to_string(&self.config.clip).unwrap_or_default();
-        let metadata = BTreeMap::from([("config".to_owned(), config)]);
         let model = model.valid();
         Ok(seed_weights::save(
             &model,
             path,
             &clip_keys(),
             DType::F16,
-            metadata,
+            config,
         )?)
     }
 

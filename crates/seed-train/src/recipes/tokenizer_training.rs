@@ -302,15 +302,10 @@ impl TokenizerTraining<'_> {
             .stop(self.stop.clone())
     }
 
-    fn provenance(&self, config: &impl Serialize) -> std::collections::BTreeMap<String, String> {
-        let config = serde_json::to_string(config).unwrap_or_default();
-        [
-            ("config", config),
-            ("frozen_parts", self.frozen.identity.clone()),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+    /// A trained part's config, with what it was trained on top of.
+    fn provenance(&self, config: &impl Serialize) -> String {
+        let config = serde_json::to_value(config).unwrap_or_default();
+        serde_json::json!({ "model": config, "frozen_parts": self.frozen.identity }).to_string()
     }
 }
 
