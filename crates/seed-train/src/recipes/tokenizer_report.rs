@@ -16,6 +16,8 @@ use crate::{MetricsLine, RunDir, read_metrics};
 
 /// Pictures with their nearest captions on the page.
 const SHOWN_PICTURES: usize = 12;
+/// R@1 hoped for on the test vendor's seen concepts: twice that of frozen ImageNet features.
+const HOPED_R1: f64 = 26.0;
 /// Codes with the pictures that share them on the page.
 const SHOWN_CODES: usize = 8;
 /// Pictures shown for each of these codes.
@@ -146,19 +148,18 @@ fn curves(run: &RunDir) -> Result<Vec<Stage>, RecipeError> {
 fn headlines(report: Report, judged: &Judged, usage: f64) -> Report {
     let result = &judged.result;
     let place = format!("{} vendor, {} concepts", result.split, result.concepts);
-    let r1 = result.embeddings.image_to_text.r1;
-    let mut report = report
-        .headline(
-            Headline::new("Image to text R@1", r1)
-                .unit("%")
-                .decimals(1)
-                .note(place),
-        )
-        .headline(
-            Headline::new("R@mean", result.embeddings.r_mean)
-                .unit("%")
-                .decimals(1),
-        );
+    let mut r1 = Headline::new("Image to text R@1", result.embeddings.image_to_text.r1)
+        .unit("%")
+        .decimals(1)
+        .note(place);
+    if result.split == "test" {
+        r1 = r1.at_least(HOPED_R1);
+    }
+    let mut report = report.headline(r1).headline(
+        Headline::new("R@mean", result.embeddings.r_mean)
+            .unit("%")
+            .decimals(1),
+    );
     if let Some(lost) = result.loss_of_codes() {
         let lost = Headline::new("Lost by quantising", lost)
             .unit("points")
