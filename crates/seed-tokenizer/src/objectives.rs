@@ -52,7 +52,7 @@ pub fn concept_targets(concepts: &[usize], device: &Device) -> Tensor<2> {
 ///
 /// - image_features, text_features: `[batch, embed_dim]`, unit length
 /// - temperature: `[1]`, divides the cosines
-/// - targets: `[batch, batch]`, symmetric, rows sum to 1
+/// - targets: `[batch, batch]`, symmetric, rows sum to 1, on the features' device
 pub fn contrast(
     image_features: Tensor<2>,
     text_features: Tensor<2>,
@@ -71,22 +71,13 @@ pub fn contrast(
         .mean();
     let smooth = targets.mul_scalar(1.0 - label_smoothing) + label_smoothing / batch as f64;
     let cross_entropy = |logits: Tensor<2>| {
-        let terms = smooth_to(&logits, &smooth) * log_softmax(logits, 1);
+        let terms = smooth.clone() * log_softmax(logits, 1);
         terms.sum().div_scalar(-(batch as f64))
     };
     let loss = (cross_entropy(logits.clone()) + cross_entropy(logits.transpose())).mul_scalar(0.5);
     Contrast {
         loss,
         accuracy: hits,
-    }
-}
-
-/// Targets carry no gradient; bring them to the autodiff side of the logits where there is one.
-fn smooth_to(logits: &Tensor<2>, targets: &Tensor<2>) -> Tensor<2> {
-    if logits.is_autodiff() && !targets.is_autodiff() {
-        targets.clone().autodiff()
-    } else {
-        targets.clone()
     }
 }
 

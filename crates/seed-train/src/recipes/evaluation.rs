@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Pictures or captions that go through a model at once.
-const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 
 /// A held-out set as the tokenizer sees it.
 pub struct Judged {
@@ -154,25 +154,25 @@ struct Pictures {
 
 /// Feature rows gathered batch by batch.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     count: usize,
     values: Vec<f32>,
 }
 
 impl Rows {
-    fn push(&mut self, batch: Tensor<2>) {
+    pub(super) fn push(&mut self, batch: Tensor<2>) {
         self.count += batch.dims()[0];
         self.values.extend(batch.into_data().iter::<f32>());
     }
 
-    fn features(self) -> Result<Features, RecipeError> {
+    pub(super) fn features(self) -> Result<Features, RecipeError> {
         let dim = self.values.len() / self.count.max(1);
         Ok(Features::new(self.count, dim, self.values)?)
     }
 }
 
 /// The first index of each distinct value.
-fn first_of_each(concepts: &[usize]) -> Vec<usize> {
+pub(super) fn first_of_each(concepts: &[usize]) -> Vec<usize> {
     let mut seen = std::collections::HashSet::new();
     (0..concepts.len())
         .filter(|&index| seen.insert(concepts[index]))

@@ -13,11 +13,12 @@ use seed_data::{
     Style, TextTokenizer, TrainTransform, train_wordpiece,
 };
 use seed_encoders::{Clip, ClipConfig, clip_keys};
-use seed_eval::{Features, GroundTruth, RetrievalScores};
+use seed_eval::{GroundTruth, RetrievalScores};
 use serde::{Deserialize, Serialize};
 
 use super::{
     ClipBatch, ClipRecipe, RecipeError,
+    evaluation::{BATCH, Rows, first_of_each},
     tensors::{stack, tokens},
 };
 use crate::{ProgressMode, RunDir, StopFlag, TrainConfig, Trained, Trainer};
@@ -196,22 +197,12 @@ impl ClipPretraining<'_> {
         model: &Clip,
         set: &dyn PairSet,
     ) -> Result<RetrievalScores, RecipeError> {
-        const BATCH: usize = 128;
         let size = self.config.clip.image.image_size;
         let transform = EvalTransform::new(size as u32);
-        let dim = self.config.clip.embed_dim;
-        let mut images = Vec::with_capacity(set.len() * dim);
-        let mut concepts = Vec::with_capacity(set.len());
-        let mut texts: Vec<(usize, String)> = Vec::new();
-        for index in 0..set.len() {
-            concepts.push(set.concept(index));
-            if !texts
-                .iter()
-                .any(|(concept, _)| *concept == set.concept(index))
-            {
-                texts.push((set.concept(index), set.captions(index)[0].clone()));
-            }
-        }
+        let concepts: Vec<usize> = (0..set.len()).map(|index| set.concept(index)).collect();
+        let candidates = first_of_each(&concepts);
+        let text_concepts: Vec<usize> = candidates.iter().map(|&index| concepts[index]).collect();
+        let (mut images, mut texts) = (Rows::default(), Rows::default());
         for start in (0..set.len()).step_by(BATCH) {
             let indices = start..(start + BATCH).min(set.len());
             let count = indices.len();
@@ -219,22 +210,21 @@ impl ClipPretraining<'_> {
                 .map(|index| Ok(transform.tensor(&set.picture(index)?, &Normalize::clip())))
                 .collect::<Result<Vec<_>, DataError>>()?;
             let batch = stack(pictures, [count, 3, size, size], self.device);
-            images.extend(model.image_features(batch).into_data().iter::<f32>());
+            images.push(model.image_features(batch));
         }
-        let mut text_values = Vec::with_capacity(texts.len() * dim);
-        for chunk in texts.chunks(BATCH) {
-            let captions: Vec<&str> = chunk.iter().map(|(_, caption)| caption.as_str()).collect();
+        for chunk in candidates.chunks(BATCH) {
+            let captions: Vec<&str> = chunk
+                .iter()
+                .map(|&index| set.captions(index)[0].as_str())
+                .collect();
             let batch = self
                 .tokenizer
                 .encode_batch(&captions, self.config.text_length)?;
             let (ids, _) = tokens(batch, self.device);
-            text_values.extend(model.text_features(ids).into_data().iter::<f32>());
+            texts.push(model.text_features(ids));
         }
-        let image_features = Features::new(concepts.len(), dim, images)?;
-        let text_features = Features::new(texts.len(), dim, text_values)?;
-        let text_concepts: Vec<usize> = texts.iter().map(|(concept, _)| *concept).collect();
         let truth = GroundTruth::new(&concepts, &text_concepts)?;
-        Ok(truth.cosine(&image_features, &text_features)?)
+        Ok(truth.cosine(&images.features()?, &texts.features()?)?)
     }
 }
 
