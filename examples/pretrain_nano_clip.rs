@@ -7,6 +7,7 @@
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 
+use burn::module::Module;
 use clap::Parser;
 use seed::{
     data::{Cache, Corpus},
@@ -16,6 +17,10 @@ use seed::{
         recipes::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of},
     },
 };
+
+/// Tensors of a step are freed and asked for again at the next: an allocator that keeps its pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Trains the nano CLIP.
 #[derive(Parser)]
@@ -71,7 +76,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("stopped after step {step}; go on with --resume");
     }
     let path = run.path().join("clip.safetensors");
-    training.save(trained.model, &path)?;
+    training.save(trained.model.clip.clone(), &path)?;
     println!("weights: {}", path.display());
+    let clip = trained.model.clip.valid();
+    for (name, set) in [
+        ("validation vendor, seen concepts", corpus.validation_seen()),
+        (
+            "validation vendor, unseen concepts",
+            corpus.validation_unseen(),
+        ),
+        ("test vendor, seen concepts", corpus.test_seen()),
+        ("test vendor, unseen concepts", corpus.test_unseen()),
+    ] {
+        let set = set.with_size(config.render_size).render_all(&cache)?;
+        let scores = training.retrieval(&clip, &set)?;
+        println!(
+            "{name}: image to text R@1 {:.1} %, R@10 {:.1} %, R@mean {:.1} %",
+            scores.image_to_text.r1, scores.image_to_text.r10, scores.r_mean
+        );
+    }
     Ok(())
 }

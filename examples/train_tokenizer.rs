@@ -20,6 +20,10 @@ use seed::{
     },
 };
 
+/// Tensors of a step are freed and asked for again at the next: an allocator that keeps its pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Trains the SEED tokenizer: a causal Q-Former reads frozen image features (stage I), its embeddings
 /// become codes and come back from them (stage II).
 #[derive(Parser)]
@@ -83,7 +87,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let corpus = Corpus::embedded()?;
     let splits = match &arguments.data {
         Some(folder) => Splits::of_folder(folder, config.stage_one.seed)?,
-        None => Splits::of_corpus(&corpus, config.render_size, &config.outlines, &cache)?,
+        None => Splits::of_corpus(&corpus, config.render_size, &config.styles, &cache)?,
     };
     let splits = if arguments.smoke {
         splits.limited(SMOKE_PAIRS)
@@ -173,7 +177,7 @@ fn pretrain(
         return Ok(None);
     }
     let path = run.path().join("clip.safetensors");
-    training.save(trained.model, &path)?;
+    training.save(trained.model.clip, &path)?;
     let name = path.display().to_string();
     let nano = nano::clip_from(&name, Cow::Owned(std::fs::read(&path)?), device)?;
     Ok(Some(FrozenParts::of_nano_clip(nano, &json)?))

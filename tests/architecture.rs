@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// Which crates of the workspace each crate may use.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("seed-device", &[]),
-    ("seed-nn", &[]),
+    ("seed-nn", &["seed-device"]),
     ("seed-weights", &[]),
     ("seed-data", &[]),
     ("seed-eval", &[]),

@@ -109,7 +109,7 @@ fn config() -> TokenizerTrainingConfig {
     TokenizerTrainingConfig {
         model,
         render_size: 20,
-        outlines: Vec::new(),
+        styles: Vec::new(),
         views: 2,
         transform: TrainTransform::new(16),
         text_length: 8,

@@ -4,12 +4,16 @@
 //! endless dashes, noise of a billion octaves, files of the reader's own machine. What emoji need is
 //! little, so everything else is refused before anything is drawn.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use image::RgbImage;
+use regex::Regex;
 use resvg::tiny_skia::{Color, Pixmap, Point, Transform};
 use resvg::usvg::roxmltree::{self, Document, Node, NodeId, ParsingOptions};
 use resvg::usvg::{self, Group, ImageHrefResolver, Stroke, Tree};
+use serde::{Deserialize, Serialize};
 
 /// Renderer and version: pictures cached from another one are made anew.
 pub(crate) const RENDERER: &str = "resvg 0.49";
@@ -105,7 +109,10 @@ pub enum SvgError {
 }
 
 /// How a drawing is rendered.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+///
+/// In TOML: `"plain"`, `{ outlined = { width = 0.03 } }`, `{ line_art = { width = 0.03 } }`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Style {
     /// As it was drawn.
     #[default]
@@ -115,17 +122,39 @@ pub enum Style {
         /// Width of the line as a fraction of the canvas, such as 0.03.
         width: f32,
     },
+    /// Outlined, and every filled shape white: black lines on paper.
+    LineArt {
+        /// Width of the line as a fraction of the canvas.
+        width: f32,
+    },
 }
+
+/// A shape's own fill, unless it has none.
+static FILL: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"\bfill="(?:[^n"][^"]*|n[^o"][^"]*)""#).expect("a valid pattern")
+});
 
 impl Style {
     /// Attributes of the root element, which its shapes inherit.
     pub(crate) fn attributes(self, canvas: f32) -> String {
-        match self {
-            Self::Plain => String::new(),
-            Self::Outlined { width } => format!(
+        let outline = |width: f32| {
+            format!(
                 r##" stroke="#000" stroke-width="{}" stroke-linejoin="round""##,
                 width * canvas
-            ),
+            )
+        };
+        match self {
+            Self::Plain => String::new(),
+            Self::Outlined { width } => outline(width),
+            Self::LineArt { width } => outline(width) + r##" fill="#fff""##,
+        }
+    }
+
+    /// A drawing's elements in this style.
+    pub(crate) fn restyle(self, body: &str) -> Cow<'_, str> {
+        match self {
+            Self::Plain | Self::Outlined { .. } => Cow::Borrowed(body),
+            Self::LineArt { .. } => FILL.replace_all(body, r##"fill="#fff""##),
         }
     }
 }

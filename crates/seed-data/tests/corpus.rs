@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use image::RgbImage;
 use seed_data::split::{family_key, split_of};
 use seed_data::{
     Cache, ConceptFilter, Corpus, CorpusSet, PairSet, Split, Style, Subset, SvgError, Vendor,
@@ -284,9 +285,13 @@ fn fingerprints_follow_size_style_and_choice() {
             .clone()
             .with_style(Style::Outlined { width: 0.03 })
             .fingerprint(),
+        plain
+            .clone()
+            .with_style(Style::LineArt { width: 0.03 })
+            .fingerprint(),
         corpus.validation_unseen().fingerprint(),
     ];
-    assert_eq!(HashSet::from(all).len(), 4);
+    assert_eq!(HashSet::from(all).len(), 5);
     assert_eq!(plain.fingerprint(), corpus.test_unseen().fingerprint());
 }
 
@@ -317,7 +322,17 @@ fn an_outline_darkens_a_shape_without_one() {
             .count()
     };
     assert_eq!(dark(&set), 0);
-    assert!(dark(&set.with_style(Style::Outlined { width: 0.03 })) > 100);
+    let outlined = set.clone().with_style(Style::Outlined { width: 0.03 });
+    assert!(dark(&outlined) > 100);
+    let drawn = set.with_style(Style::LineArt { width: 0.03 });
+    assert!(dark(&drawn) > 100);
+    let grey = |picture: RgbImage| {
+        picture
+            .pixels()
+            .all(|p| p.0[0] == p.0[1] && p.0[1] == p.0[2])
+    };
+    assert!(!grey(outlined.picture(index).expect("a picture")));
+    assert!(grey(drawn.picture(index).expect("a picture")), "no colour");
 }
 
 fn document(body: &str) -> String {

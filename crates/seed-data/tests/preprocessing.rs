@@ -1,5 +1,6 @@
 //! Decoding and normalising equal the reference within the fixture's tolerances, resampling exactly.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage, imageops};
@@ -204,6 +205,8 @@ fn augmentation_depends_on_the_generator_alone() {
                 probability: 1.0,
                 rotate: 15.0,
                 shear: 10.0,
+                shrink: 0.5,
+                shift: 0.1,
             },
             jitter: ColorJitter {
                 brightness: 0.4,
@@ -222,6 +225,35 @@ fn augmentation_depends_on_the_generator_alone() {
     assert_eq!(run(&augmented, 7), run(&augmented, 7));
     assert_ne!(run(&augmented, 7), run(&augmented, 8));
     assert_ne!(run(&augmented, 7), run(&plain, 7));
+}
+
+#[test]
+fn shrinking_leaves_a_white_border_and_keeps_the_centre() {
+    let black = RgbImage::from_pixel(40, 40, image::Rgb([0; 3]));
+    let affine = seed_data::Affine {
+        probability: 1.0,
+        shrink: 1.0,
+        ..Default::default()
+    };
+    let augment = Augment {
+        affine,
+        ..Augment::default()
+    };
+    let mut widths = BTreeSet::new();
+    for seed in 0..20 {
+        let out = augment.apply(black.clone(), &mut ChaCha8Rng::seed_from_u64(seed));
+        assert_eq!(out.get_pixel(20, 20).0, [0; 3]);
+        widths.insert(
+            (0..40)
+                .filter(|&x| out.get_pixel(x, 20).0 == [0; 3])
+                .count(),
+        );
+    }
+    assert!(widths.len() > 5, "{widths:?}");
+    assert!(
+        widths.iter().all(|width| (18..=40).contains(width)),
+        "{widths:?}"
+    );
 }
 
 #[test]

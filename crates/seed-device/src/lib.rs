@@ -13,6 +13,7 @@
 //! ```
 
 mod dtype;
+pub mod fused;
 mod open;
 mod spec;
 

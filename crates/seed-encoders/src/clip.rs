@@ -5,10 +5,10 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    nn::{Linear, LinearConfig},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, l2_normalize};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize};
 use seed_weights::KeyMap;
 use serde::{Deserialize, Serialize};
 

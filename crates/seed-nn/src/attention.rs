@@ -1,11 +1,9 @@
 //! Scaled dot-product attention, fused where Burn fuses it.
 
-use burn::{
-    nn::Dropout,
-    tensor::{
-        Device, Int, Tensor, activation::softmax, module::attention, ops::AttentionModuleOptions,
-    },
-};
+use burn::tensor::{Device, Int, Tensor, module::attention, ops::AttentionModuleOptions};
+use seed_device::fused;
+
+use crate::Dropout;
 
 /// An additive attention bias `[batch or 1, 1, queries, keys]`: 0 keeps a position, a large negative
 /// number hides it.
@@ -87,7 +85,7 @@ pub fn scaled_dot_product(
     if let Some(bias) = bias {
         scores = scores + bias;
     }
-    let mut weights = softmax(scores, 3);
+    let mut weights = fused::softmax(scores);
     if let Some(dropout) = dropout {
         weights = dropout.forward(weights);
     }

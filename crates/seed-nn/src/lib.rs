@@ -2,7 +2,9 @@
 //! helpers that the field writes the same way everywhere.
 
 mod attention;
+mod dropout;
 mod error;
+mod layer_norm;
 mod mlp;
 mod vit_block;
 
@@ -10,6 +12,8 @@ pub use attention::{
     AttentionBias, causal_bias, l2_normalize, merge_heads, padding_bias, scaled_dot_product,
     split_heads,
 };
+pub use dropout::Dropout;
 pub use error::ConfigError;
+pub use layer_norm::{LayerNorm, LayerNormConfig};
 pub use mlp::{Activation, Mlp, MlpConfig};
 pub use vit_block::{QkvBias, VitAttention, VitBlock, VitBlockConfig};

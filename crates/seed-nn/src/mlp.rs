@@ -5,6 +5,7 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::{Device, Tensor, activation},
 };
+use seed_device::fused;
 use serde::{Deserialize, Serialize};
 
 /// The non-linearity between the two layers.
@@ -22,7 +23,7 @@ impl Activation {
     /// Applies the function element by element.
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
-            Self::Gelu => activation::gelu(x),
+            Self::Gelu => fused::gelu(x),
             Self::QuickGelu => x.clone() * activation::sigmoid(x.mul_scalar(1.702)),
         }
     }

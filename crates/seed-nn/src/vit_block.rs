@@ -2,12 +2,15 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    nn::{Linear, LinearConfig},
     tensor::{Device, Tensor, module::linear},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Activation, Mlp, MlpConfig, merge_heads, scaled_dot_product, split_heads};
+use crate::{
+    Activation, LayerNorm, LayerNormConfig, Mlp, MlpConfig, merge_heads, scaled_dot_product,
+    split_heads,
+};
 
 /// How the packed query-key-value projection is biased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

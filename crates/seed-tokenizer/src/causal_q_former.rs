@@ -5,13 +5,13 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    nn::{Linear, LinearConfig},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, l2_normalize};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize};
 use serde::{Deserialize, Serialize};
 
-use crate::{QFormer, QFormerConfig, QueryAttention, q_former::BERT_NORMAL};
+use crate::{QFormer, QFormerConfig, QueryAttention, q_former::bert_normal};
 
 /// Sizes and options of a [`CausalQFormer`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl CausalQFormerConfig {
         let head = || LinearConfig::new(width, self.embed_dim).init(device);
         Ok(CausalQFormer {
             ln_vision: LayerNormConfig::new(self.q_former.context_width).init(device),
-            query_tokens: BERT_NORMAL.init([1, self.queries, width], device),
+            query_tokens: bert_normal(width).init([1, self.queries, width], device),
             q_former: self.q_former.init("causal Q-Former", device)?,
             vision_proj: head(),
             text_proj: head(),

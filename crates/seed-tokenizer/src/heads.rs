@@ -8,7 +8,7 @@ use burn::{
 use seed_nn::{ConfigError, QkvBias, VitBlock, VitBlockConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{QFormer, QFormerConfig, QueryAttention, q_former::BERT_NORMAL};
+use crate::{QFormer, QFormerConfig, QueryAttention, q_former::bert_normal};
 
 /// Sizes of a [`BlockStack`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ impl ReverseQFormerConfig {
             text: None,
         };
         Ok(ReverseQFormer {
-            tokens: BERT_NORMAL.init([1, self.queries, width], device),
+            tokens: bert_normal(width).init([1, self.queries, width], device),
             q_former: q_former.init(part, device)?,
         })
     }

@@ -55,7 +55,9 @@ impl SeedConfig {
     /// codebook of 512, 16×128 generation embeddings for the nano diffusion model.
     ///
     /// Unlike the reference its codebook starts from data and revives dead codes: with so few
-    /// images a codebook that starts at ±1/512 collapses.
+    /// images a codebook that starts at ±1/512 collapses. Its two layers both read the image, and
+    /// nothing is dropped out: in a training this short dropout only slows what is learned
+    /// (R@mean 5.7 → 17.1 after 100 steps of stage I).
     pub fn nano() -> Self {
         let width = 128;
         Self {
@@ -74,8 +76,8 @@ impl SeedConfig {
                     depth: 2,
                     mlp_hidden: 512,
                     context_width: width,
-                    cross_attention_every: 2,
-                    dropout: 0.1,
+                    cross_attention_every: 1,
+                    dropout: 0.0,
                     text: Some(TextSideConfig {
                         vocab_size: 2048,
                         max_length: 32,
@@ -109,7 +111,7 @@ impl SeedConfig {
                         depth: 2,
                         heads: 4,
                         mlp_hidden: 512,
-                        dropout: 0.1,
+                        dropout: 0.0,
                     },
                     target_width: 128,
                 }),

@@ -3,10 +3,10 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    nn::{Linear, LinearConfig},
     tensor::{Device, Int, Tensor, module::adaptive_avg_pool2d},
 };
-use seed_nn::{ConfigError, l2_normalize};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize};
 use serde::{Deserialize, Serialize};
 
 use crate::{BlockStack, BlockStackConfig, QFormer, QFormerConfig};

@@ -152,7 +152,7 @@ impl Drawing {
         let stroke = style.attributes(width.max(height));
         format!(
             r#"<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{left} {top} {width} {height}"{stroke}>{}</svg>"#,
-            self.body
+            style.restyle(&self.body)
         )
     }
 }

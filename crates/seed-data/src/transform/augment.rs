@@ -27,7 +27,8 @@ pub struct Augment {
     pub erase: f32,
 }
 
-/// A small random rotation and horizontal shear about the centre; white comes in from outside.
+/// A small random rotation and horizontal shear about the centre, shrinking and shift; white comes in
+/// from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Affine {
@@ -37,6 +38,11 @@ pub struct Affine {
     pub rotate: f32,
     /// Largest shear to either side, in degrees.
     pub shear: f32,
+    /// Largest shrinking: sizes are divided by a factor between 1 and `1 + shrink`, as if the picture
+    /// stood on a larger sheet.
+    pub shrink: f32,
+    /// Largest shift in each direction, as a share of the side.
+    pub shift: f32,
 }
 
 /// Random changes of colour: factors are drawn from `1 ± strength`, the hue turns by up to
@@ -84,9 +90,21 @@ impl Affine {
         let shear = angle(self.shear).to_radians().tan();
         let (width, height) = picture.dimensions();
         let (cx, cy) = (width as f32 / 2.0, height as f32 / 2.0);
+        let mut upto = |limit: f32| between(rng, 0.0, f64::from(limit)) as f32;
+        let factor = if self.shrink > 0.0 {
+            upto((1.0 + self.shrink).ln()).exp()
+        } else {
+            1.0
+        };
+        let (mut shift_x, mut shift_y) = (0.0, 0.0);
+        if self.shift > 0.0 {
+            shift_x = (2.0 * upto(self.shift) - self.shift) * width as f32;
+            shift_y = (2.0 * upto(self.shift) - self.shift) * height as f32;
+        }
         // For each output pixel, where it comes from.
         RgbImage::from_fn(width, height, |x, y| {
-            let (dx, dy) = (x as f32 + 0.5 - cx, y as f32 + 0.5 - cy);
+            let dx = (x as f32 + 0.5 - cx - shift_x) * factor;
+            let dy = (y as f32 + 0.5 - cy - shift_y) * factor;
             let dx = dx + shear * dy;
             let source_x = cos * dx + sin * dy + cx - 0.5;
             let source_y = cos * dy - sin * dx + cy - 0.5;

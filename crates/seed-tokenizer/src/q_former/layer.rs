@@ -2,17 +2,20 @@
 
 use burn::{
     module::{Initializer, Module},
-    nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig},
-    tensor::{Device, Tensor, activation::gelu},
+    nn::{Linear, LinearConfig},
+    tensor::{Device, Tensor},
 };
-use seed_nn::{AttentionBias, merge_heads, scaled_dot_product, split_heads};
+use seed_nn::{
+    Activation, AttentionBias, Dropout, LayerNorm, LayerNormConfig, merge_heads,
+    scaled_dot_product, split_heads,
+};
 
-use super::{BERT_NORM_EPS, BERT_NORMAL, QFormerConfig};
+use super::{BERT_NORM_EPS, QFormerConfig, bert_normal};
 
-/// A linear layer as BERT initialises it: normal weights, zero biases.
-fn bert_linear(input: usize, output: usize, device: &Device) -> Linear {
+/// A linear layer as BERT initialises it in a model of this width: normal weights, zero biases.
+fn bert_linear(input: usize, output: usize, width: usize, device: &Device) -> Linear {
     let mut linear = LinearConfig::new(input, output)
-        .with_initializer(BERT_NORMAL)
+        .with_initializer(bert_normal(width))
         .init(device);
     linear.bias = Some(Initializer::Zeros.init([output], device));
     linear
@@ -46,12 +49,12 @@ impl BertAttention {
     fn new(config: &QFormerConfig, context_width: usize, device: &Device) -> Self {
         let width = config.width;
         Self {
-            query: bert_linear(width, width, device),
-            key: bert_linear(context_width, width, device),
-            value: bert_linear(context_width, width, device),
-            output: bert_linear(width, width, device),
+            query: bert_linear(width, width, width, device),
+            key: bert_linear(context_width, width, width, device),
+            value: bert_linear(context_width, width, width, device),
+            output: bert_linear(width, width, width, device),
             norm: bert_norm(width, device),
-            dropout: DropoutConfig::new(config.dropout).init(),
+            dropout: Dropout::new(config.dropout),
             heads: config.heads,
         }
     }
@@ -91,10 +94,10 @@ pub struct BertMlp {
 impl BertMlp {
     fn new(config: &QFormerConfig, device: &Device) -> Self {
         Self {
-            fc1: bert_linear(config.width, config.mlp_hidden, device),
-            fc2: bert_linear(config.mlp_hidden, config.width, device),
+            fc1: bert_linear(config.width, config.mlp_hidden, config.width, device),
+            fc2: bert_linear(config.mlp_hidden, config.width, config.width, device),
             norm: bert_norm(config.width, device),
-            dropout: DropoutConfig::new(config.dropout).init(),
+            dropout: Dropout::new(config.dropout),
         }
     }
 
@@ -102,7 +105,9 @@ impl BertMlp {
     ///
     /// - input, output: `[batch, tokens, width]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = self.fc2.forward(gelu(self.fc1.forward(x.clone())));
+        let hidden = self
+            .fc2
+            .forward(Activation::Gelu.forward(self.fc1.forward(x.clone())));
         self.norm.forward(x + self.dropout.forward(hidden))
     }
 }

@@ -10,18 +10,24 @@ mod layer;
 
 use burn::{
     module::{Initializer, Module},
-    nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig},
+    nn::{Embedding, EmbeddingConfig},
     tensor::{Device, Int, Tensor},
 };
 pub use layer::{BertAttention, BertMlp, QFormerLayer};
-use seed_nn::{AttentionBias, ConfigError, causal_bias, padding_bias};
+use seed_nn::{
+    AttentionBias, ConfigError, Dropout, LayerNorm, LayerNormConfig, causal_bias, padding_bias,
+};
 use serde::{Deserialize, Serialize};
 
-/// BERT's initialisation: `initializer_range` of `bert-base-uncased`.
-pub(crate) const BERT_NORMAL: Initializer = Initializer::Normal {
-    mean: 0.0,
-    std: 0.02,
-};
+/// BERT's initialisation: at its own width of 768 the `initializer_range` of `bert-base-uncased`, 0.02; at
+/// others the deviation that gives a layer the same gain. A narrow Q-Former that starts at 0.02 passes on
+/// next to nothing of what its queries read, and stage I idles.
+pub(crate) fn bert_normal(width: usize) -> Initializer {
+    Initializer::Normal {
+        mean: 0.0,
+        std: 0.02 * (768.0 / width as f64).sqrt(),
+    }
+}
 /// BERT's epsilon.
 pub(crate) const BERT_NORM_EPS: f64 = 1e-12;
 
@@ -108,7 +114,7 @@ impl QFormerConfig {
         self.validate(part)?;
         let embedding = |rows| {
             EmbeddingConfig::new(rows, self.width)
-                .with_initializer(BERT_NORMAL)
+                .with_initializer(bert_normal(self.width))
                 .init(device)
         };
         Ok(QFormer {
@@ -118,7 +124,7 @@ impl QFormerConfig {
                 norm: LayerNormConfig::new(self.width)
                     .with_epsilon(BERT_NORM_EPS)
                     .init(device),
-                dropout: DropoutConfig::new(self.dropout).init(),
+                dropout: Dropout::new(self.dropout),
             },
             layers: (0..self.depth)
                 .map(|index| {

@@ -13,7 +13,7 @@ mod tensors;
 mod tokenizer_report;
 mod tokenizer_training;
 
-pub use clip::{ClipBatch, ClipRecipe};
+pub use clip::{ClipBatch, ClipRecipe, ClipTrainee};
 pub use error::RecipeError;
 pub use evaluation::Judged;
 pub use frozen::{FrozenCache, FrozenRows, Views};

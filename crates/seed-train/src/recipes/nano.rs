@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use seed_data::{TextTokenizer, TrainTransform};
+use seed_data::{Affine, Augment, ColorJitter, Style, TextTokenizer, TrainTransform};
 use seed_encoders::nano::{self, NanoClip};
 use seed_tokenizer::{SeedConfig, StageTwoWeights};
 
@@ -29,13 +29,16 @@ impl TokenizerTrainingConfig {
         Self {
             model: SeedConfig::nano(),
             render_size: 80,
-            outlines: vec![0.03],
-            views: 2,
-            transform: TrainTransform::new(64),
+            styles: vec![
+                Style::Outlined { width: 0.03 },
+                Style::LineArt { width: 0.025 },
+            ],
+            views: 6,
+            transform: view_transform(),
             text_length: 24,
             positives: Positives::Concept,
-            stage_one: train(400, 128, 1e-3),
-            stage_two: train(400, 64, 1e-3),
+            stage_one: train(600, 128, 2e-3),
+            stage_two: train(500, 64, 1e-3),
             weights: StageTwoWeights::default(),
         }
     }
@@ -53,6 +56,30 @@ impl TokenizerTrainingConfig {
             }
         }
         self
+    }
+}
+
+/// The views of a picture: what the nano CLIP was trained on (`experiments/nano-clip`), without erasing.
+fn view_transform() -> TrainTransform {
+    TrainTransform {
+        augment: Augment {
+            affine: Affine {
+                probability: 0.7,
+                rotate: 15.0,
+                shear: 10.0,
+                shrink: 0.5,
+                shift: 0.05,
+            },
+            jitter: ColorJitter {
+                brightness: 0.4,
+                contrast: 0.4,
+                saturation: 0.5,
+                hue: 0.08,
+            },
+            grayscale: 0.2,
+            erase: 0.0,
+        },
+        ..TrainTransform::new(64)
     }
 }
 

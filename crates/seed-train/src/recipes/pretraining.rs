@@ -1,6 +1,10 @@
 //! Where the nano CLIP comes from: the training split of the corpus, drawn in more than one style.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use burn::{
     module::Module,
@@ -17,7 +21,7 @@ use seed_eval::{GroundTruth, RetrievalScores};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClipBatch, ClipRecipe, RecipeError,
+    ClipBatch, ClipRecipe, ClipTrainee, RecipeError,
     evaluation::{BATCH, Rows, first_of_each},
     tensors::{stack, tokens},
 };
@@ -31,10 +35,10 @@ pub struct ClipPretrainingConfig {
     pub clip: ClipConfig,
     /// Side in pixels at which drawings are rendered before the crop.
     pub render_size: u32,
-    /// Line widths, as shares of the canvas, of the outlined renderings that join the plain ones.
-    pub outlines: Vec<f32>,
-    /// Probability of an outlined rendering.
-    pub outlined_share: f32,
+    /// Styles of the renderings that join the plain ones.
+    pub styles: Vec<Style>,
+    /// Probability of a rendering in one of these styles.
+    pub restyled_share: f32,
     /// Random crop and augmentation.
     pub transform: TrainTransform,
     /// Longest caption in tokens.
@@ -43,6 +47,9 @@ pub struct ClipPretrainingConfig {
     pub kept_patches: Option<usize>,
     /// Label smoothing of the contrast.
     pub label_smoothing: f64,
+    /// Weight of the cross-entropy over all training concepts' prototypes; 0 for none.
+    #[serde(default)]
+    pub prototype_weight: f64,
     /// Steps between two validations.
     pub evaluate_every: u64,
     /// The step loop.
@@ -90,17 +97,20 @@ impl ClipPretraining<'_> {
         run: &mut RunDir,
         progress: ProgressMode,
         stop: StopFlag,
-    ) -> Result<Trained<Clip>, RecipeError> {
+    ) -> Result<Trained<ClipTrainee>, RecipeError> {
         let device = self.device.clone().autodiff();
         seed_device::seed(&device, self.config.train.seed);
-        let model = self.config.clip.init(&device)?;
+        let concepts = self.concepts();
         let recipe = ClipRecipe {
             clip: self.config.clip.clone(),
             kept_patches: self.config.kept_patches,
             device,
             label_smoothing: self.config.label_smoothing,
+            concepts: concepts.len(),
+            prototype_weight: self.config.prototype_weight,
         };
-        let loader = self.loader()?;
+        let model = recipe.init()?;
+        let loader = self.loader(concepts)?;
         let mut config = self.config.train.clone();
         config.steps_per_epoch = Some(loader.steps_per_epoch());
         let batches = |step| -> Box<dyn Iterator<Item = Result<ClipBatch, RecipeError>>> {
@@ -118,7 +128,7 @@ impl ClipPretraining<'_> {
             .progress(progress)
             .stop(stop)
             .on_evaluate(self.config.evaluate_every, |model, _| {
-                let scores = self.retrieval(model, &validation)?;
+                let scores = self.retrieval(&model.clip, &validation)?;
                 Ok(vec![
                     ("validation_r1".to_owned(), scores.image_to_text.r1),
                     ("validation_r_mean".to_owned(), scores.r_mean),
@@ -140,23 +150,29 @@ impl ClipPretraining<'_> {
         )?)
     }
 
-    fn loader(&self) -> Result<Loader<ClipItem, DataError>, RecipeError> {
+    /// The training concepts, numbered from 0.
+    pub fn concepts(&self) -> BTreeMap<usize, usize> {
+        let set = self.corpus.train();
+        let concepts: BTreeSet<usize> = (0..set.len()).map(|index| set.concept(index)).collect();
+        concepts.into_iter().zip(0..).collect()
+    }
+
+    /// A loader that draws a style, a crop and a wording of each training pair.
+    pub fn loader(
+        &self,
+        concepts: BTreeMap<usize, usize>,
+    ) -> Result<Loader<ClipItem, DataError>, RecipeError> {
         let set = self.corpus.train().with_size(self.config.render_size);
-        let styles = std::iter::once(Style::Plain).chain(
-            self.config
-                .outlines
-                .iter()
-                .map(|&width| Style::Outlined { width }),
-        );
+        let styles = std::iter::once(Style::Plain).chain(self.config.styles.iter().copied());
         let renderings = styles
             .map(|style| set.clone().with_style(style).render_all(self.cache))
             .collect::<Result<Vec<_>, _>>()?;
         let transform = self.config.transform.clone();
-        let share = self.config.outlined_share;
+        let share = self.config.restyled_share;
         let make = move |item: ItemContext| -> Result<ClipItem, DataError> {
             let (index, mut rng) = (item.index as usize, item.rng);
-            let outlined = renderings.len() > 1 && rng.random_range(0.0..1.0) < share;
-            let style = if outlined {
+            let restyled = renderings.len() > 1 && rng.random_range(0.0..1.0) < share;
+            let style = if restyled {
                 rng.random_range(1..renderings.len())
             } else {
                 0
@@ -165,14 +181,15 @@ impl ClipPretraining<'_> {
             let caption = vary_caption(&set.captions(index)[0], &mut rng);
             let picture = set.picture(index)?;
             let image = transform.tensor(&picture, &Normalize::clip(), &mut rng);
-            Ok((image, caption, set.concept(index)))
+            Ok((image, caption, concepts[&set.concept(index)]))
         };
         let train = &self.config.train;
         let config = LoaderConfig::new(train.batch_size, train.seed);
         Ok(Loader::new(set.len() as u32, config, make)?)
     }
 
-    fn collate(&self, items: Vec<ClipItem>) -> Result<ClipBatch, RecipeError> {
+    /// Joins the loader's items into a batch.
+    pub fn collate(&self, items: Vec<ClipItem>) -> Result<ClipBatch, RecipeError> {
         let captions: Vec<&str> = items
             .iter()
             .map(|(_, caption, _)| caption.as_str())

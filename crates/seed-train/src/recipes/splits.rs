@@ -31,11 +31,11 @@ pub struct Splits {
 
 impl Splits {
     /// The official split of the embedded corpus, rendered at `size` pixels: the training vendors'
-    /// seen concepts, plain and with the given outlines, against the validation and test vendors.
+    /// seen concepts, plain and in the given styles, against the validation and test vendors.
     pub fn of_corpus(
         corpus: &Corpus,
         size: u32,
-        outlines: &[f32],
+        styles: &[Style],
         cache: &Cache,
     ) -> Result<Self, DataError> {
         let render = |set: CorpusSet, style| -> Result<Arc<dyn PairSet>, DataError> {
@@ -43,8 +43,7 @@ impl Splits {
                 set.with_size(size).with_style(style).render_all(cache)?,
             ))
         };
-        let styles = std::iter::once(Style::Plain)
-            .chain(outlines.iter().map(|&width| Style::Outlined { width }));
+        let styles = std::iter::once(Style::Plain).chain(styles.iter().copied());
         let renderings = styles
             .map(|style| render(corpus.train(), style))
             .collect::<Result<_, _>>()?;

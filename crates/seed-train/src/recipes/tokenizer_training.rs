@@ -6,7 +6,7 @@ use burn::{
     module::Module,
     tensor::{DType, Device},
 };
-use seed_data::{Cache, LoaderConfig, TextTokenizer, TrainTransform};
+use seed_data::{Cache, LoaderConfig, Style, TextTokenizer, TrainTransform};
 use seed_encoders::{ClipText, ClipTextConfig, EvaVit};
 use seed_tokenizer::{
     CodeAutoencoder, LABEL_SMOOTHING, SeedConfig, StageTwoWeights, TokenEncoder,
@@ -28,8 +28,8 @@ pub struct TokenizerTrainingConfig {
     pub model: SeedConfig,
     /// Side in pixels at which drawings are rendered before the crop.
     pub render_size: u32,
-    /// Line widths of the outlined renderings that join the plain ones in training.
-    pub outlines: Vec<f32>,
+    /// Styles of the renderings that join the plain ones in training.
+    pub styles: Vec<Style>,
     /// Views of each training picture whose image tokens are kept.
     pub views: usize,
     /// Random crop and augmentation of a view.

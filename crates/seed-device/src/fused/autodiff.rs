@@ -1,0 +1,123 @@
+//! The fused operations as nodes of the autodiff graph.
+
+use burn::backend::{
+    Autodiff, Backend,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind, unary},
+    },
+    tensor::FloatTensor,
+};
+
+use super::{FusedOps, Kernels, kernels::softmax_forward};
+
+impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        let (x, gamma, beta) = (
+            x.into_primitive(),
+            gamma.into_primitive(),
+            beta.into_primitive(),
+        );
+        match LayerNormOp.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(node) => {
+                let output = B::layer_norm(x.clone(), gamma.clone(), Some(beta), epsilon);
+                node.finish((x, gamma, epsilon), output)
+            }
+            OpsKind::UnTracked(node) => node.finish(B::layer_norm(x, gamma, Some(beta), epsilon)),
+        }
+    }
+
+    fn fused_softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        match SoftmaxOp
+            .prepare::<C>([x.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(node) => {
+                let output = softmax_forward::<B>(x.into_primitive());
+                node.finish(output.clone(), output)
+            }
+            OpsKind::UnTracked(node) => node.finish(softmax_forward::<B>(x.into_primitive())),
+        }
+    }
+
+    fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        match GeluOp.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(node) => {
+                let x = x.into_primitive();
+                node.finish(x.clone(), B::gelu_forward(x))
+            }
+            OpsKind::UnTracked(node) => node.finish(B::gelu_forward(x.into_primitive())),
+        }
+    }
+
+    fn fused_dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
+        FloatTensor::<Self>::new(B::dropout_mask(like.into_primitive(), probability))
+    }
+}
+
+#[derive(Debug)]
+struct LayerNormOp;
+
+impl<B: Backend + Kernels> Backward<B, 3> for LayerNormOp {
+    type State = (FloatTensor<B>, FloatTensor<B>, f64);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (x, gamma, epsilon) = ops.state;
+        let found = B::layer_norm_gradients(x, gamma, gradient, epsilon);
+        for (parent, found) in ops.parents.iter().zip([found.x, found.gamma, found.beta]) {
+            if let Some(parent) = parent {
+                gradients.register::<B>(parent.id, found);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SoftmaxOp;
+
+impl<B: Backend + Kernels> Backward<B, 1> for SoftmaxOp {
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        unary::<B, _>(ops.parents, ops.node, gradients, |gradient| {
+            B::softmax_gradient(ops.state, gradient)
+        });
+    }
+}
+
+#[derive(Debug)]
+struct GeluOp;
+
+impl<B: Backend + Kernels> Backward<B, 1> for GeluOp {
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        unary::<B, _>(ops.parents, ops.node, gradients, |gradient| {
+            B::gelu_gradient(ops.state, gradient)
+        });
+    }
+}

@@ -1,0 +1,324 @@
+//! Kernels of the `flex` CPU backend: each row or run of elements once through the cache, on all
+//! threads, with the widest vectors of the processor. Results do not depend on the number of threads.
+
+use burn::{
+    backend::{DType, Distribution, Flex, FloatDType, Shape, TensorMetadata, ops::FloatTensorOps},
+    backend::{flex::FlexDevice, tensor::FloatTensor},
+    tensor::TensorData,
+};
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::{Kernels, kernels::LayerNormGradients};
+
+/// Rows, and elements, that one task does at a time.
+const ROWS: usize = 64;
+const RUN: usize = 1 << 14;
+/// Partial sums kept side by side, so that additions fill a vector register.
+const LANES: usize = 16;
+
+impl Kernels for Flex {
+    fn gelu_forward(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        if x.dtype() != DType::F32 {
+            return <Self as burn::backend::ops::ActivationOps<Self>>::gelu(x);
+        }
+        map(&x, gelu)
+    }
+
+    fn gelu_gradient(x: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        if x.dtype() != DType::F32 || gradient.dtype() != DType::F32 {
+            return <Self as burn::backend::ops::ActivationOps<Self>>::gelu_backward(x, gradient);
+        }
+        zip(&x, &gradient, |x, gradient| gradient * gelu_slope(x))
+    }
+
+    fn softmax_gradient(y: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        let shape = y.shape();
+        let width = shape[shape.num_dims() - 1];
+        let (y, gradient) = (contiguous(&y), contiguous(&gradient));
+        let (y, gradient) = (slice(&y), slice(&gradient));
+        let mut output = vec![0.0; y.len()];
+        let run = (ROWS * width).max(1);
+        output
+            .par_chunks_mut(run)
+            .zip(y.par_chunks(run).zip(gradient.par_chunks(run)))
+            .for_each(|(output, (y, gradient))| {
+                Arch::new().dispatch(|| softmax_rows(output, y, gradient, width));
+            });
+        tensor(output, shape)
+    }
+
+    fn layer_norm_gradients(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> LayerNormGradients<Self> {
+        let shape = x.shape();
+        let width = shape[shape.num_dims() - 1];
+        let (x, gamma, gradient) = (contiguous(&x), contiguous(&gamma), contiguous(&gradient));
+        let (x, gamma, gradient) = (slice(&x), slice(&gamma), slice(&gradient));
+        let mut of_x = vec![0.0; x.len()];
+        let run = (ROWS * width).max(1);
+        // Each task's sums, added up in order.
+        let sums: Vec<Vec<f32>> = of_x
+            .par_chunks_mut(run)
+            .zip(x.par_chunks(run).zip(gradient.par_chunks(run)))
+            .map(|(output, (x, gradient))| {
+                let mut sums = vec![0.0; 2 * width];
+                let (of_gamma, of_beta) = sums.split_at_mut(width);
+                Arch::new().dispatch(|| {
+                    layer_norm_rows(
+                        output,
+                        of_gamma,
+                        of_beta,
+                        x,
+                        gamma,
+                        gradient,
+                        epsilon as f32,
+                    );
+                });
+                sums
+            })
+            .collect();
+        let mut total = vec![0.0; 2 * width];
+        for sums in sums {
+            for (total, sum) in total.iter_mut().zip(sums) {
+                *total += sum;
+            }
+        }
+        let of_beta = total.split_off(width);
+        LayerNormGradients {
+            x: tensor(of_x, shape),
+            gamma: tensor(total, [width].into()),
+            beta: tensor(of_beta, [width].into()),
+        }
+    }
+
+    fn dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
+        let shape = like.shape();
+        let uniform = Distribution::Uniform(0.0, 1.0);
+        let seed = Self::float_random([2].into(), uniform, &FlexDevice, FloatDType::F32);
+        let seed = slice(&seed)
+            .iter()
+            .fold(0, |seed, &value| seed << 32 | u64::from(value.to_bits()));
+        let threshold = (probability * f64::from(1 << 16)).round() as u64;
+        let kept = 1.0 / (1.0 - threshold as f64 / f64::from(1 << 16));
+        let mut mask = vec![0.0; shape.num_elements()];
+        mask.par_chunks_mut(RUN)
+            .enumerate()
+            .for_each(|(chunk, mask)| {
+                let stream = split_mix(seed ^ split_mix(chunk as u64));
+                Arch::new().dispatch(|| draw_mask(mask, stream, threshold, kept as f32));
+            });
+        tensor(mask, shape)
+    }
+}
+
+type FlexTensor = FloatTensor<Flex>;
+
+/// A tensor whose elements lie one after the other.
+fn contiguous(tensor: &FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() {
+        tensor.clone()
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+fn slice(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("a contiguous tensor of f32")
+}
+
+fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+fn map(x: &FlexTensor, function: impl Fn(f32) -> f32 + Sync) -> FlexTensor {
+    let shape = x.shape();
+    let x = contiguous(x);
+    let x = slice(&x);
+    let mut output = vec![0.0; x.len()];
+    output
+        .par_chunks_mut(RUN)
+        .zip(x.par_chunks(RUN))
+        .for_each(|(output, x)| {
+            Arch::new().dispatch(|| {
+                for (output, &x) in output.iter_mut().zip(x) {
+                    *output = function(x);
+                }
+            });
+        });
+    tensor(output, shape)
+}
+
+fn zip(a: &FlexTensor, b: &FlexTensor, function: impl Fn(f32, f32) -> f32 + Sync) -> FlexTensor {
+    let shape = a.shape();
+    let (a, b) = (contiguous(a), contiguous(b));
+    let (a, b) = (slice(&a), slice(&b));
+    let mut output = vec![0.0; a.len()];
+    output
+        .par_chunks_mut(RUN)
+        .zip(a.par_chunks(RUN).zip(b.par_chunks(RUN)))
+        .for_each(|(output, (a, b))| {
+            Arch::new().dispatch(|| {
+                for (output, (&a, &b)) in output.iter_mut().zip(a.iter().zip(b)) {
+                    *output = function(a, b);
+                }
+            });
+        });
+    tensor(output, shape)
+}
+
+/// `erf(x)` within 4e-7: the rational approximation of Eigen and XLA, odd in `x`.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    // From here on 1 is the nearest f32; the approximation would miss it by 1e-7, which GELU multiplies.
+    if x.abs() > 3.92 {
+        return 1.0f32.copysign(x);
+    }
+    let square = x * x;
+    let top = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_6e-5,
+        -7.349_906_3e-4,
+        -2.954_6e-3,
+        -1.609_603_3e-2,
+    ];
+    let bottom = [
+        -1.456_607_2e-5,
+        -2.133_740_6e-4,
+        -1.682_827e-3,
+        -7.373_329e-3,
+        -1.426_473_9e-2,
+    ];
+    x * polynomial(&top, square) / polynomial(&bottom, square)
+}
+
+/// `exp(x)` for `x ≤ 0`, within 2e-7 of it.
+#[inline(always)]
+fn exp_negative(x: f32) -> f32 {
+    // x = n·ln 2 + rest; adding and taking away 1.5·2²³ rounds to a whole number.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.max(-87.0);
+    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rest = n.mul_add(-0.693_359_4, x);
+    let rest = n.mul_add(2.121_944_4e-4, rest);
+    let series = [
+        1.987_569_1e-4,
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        5.000_000_1e-1,
+    ];
+    let value = polynomial(&series, rest).mul_add(rest * rest, rest + 1.0);
+    f32::from_bits((value.to_bits() as i32 + ((n as i32) << 23)) as u32)
+}
+
+/// Horner's rule, the highest power first.
+#[inline(always)]
+fn polynomial<const N: usize>(coefficients: &[f32; N], x: f32) -> f32 {
+    coefficients
+        .iter()
+        .skip(1)
+        .fold(coefficients[0], |sum, &c| sum.mul_add(x, c))
+}
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// Derivative of GELU: `Φ(x) + x·φ(x)`.
+#[inline(always)]
+fn gelu_slope(x: f32) -> f32 {
+    const INVERSE_SQRT_TAU: f32 = 0.398_942_3;
+    let below = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
+    below + x * INVERSE_SQRT_TAU * exp_negative(-0.5 * x * x)
+}
+
+/// Sum of `term(i)` for `i` below `count`.
+#[inline(always)]
+fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let whole = count / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        for (lane, total) in lanes.iter_mut().enumerate() {
+            *total += term(start + lane);
+        }
+    }
+    let rest: f32 = (whole..count).map(&term).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
+#[inline(always)]
+fn softmax_rows(output: &mut [f32], y: &[f32], gradient: &[f32], width: usize) {
+    let rows = y.chunks_exact(width).zip(gradient.chunks_exact(width));
+    for (output, (y, gradient)) in output.chunks_exact_mut(width).zip(rows) {
+        let dot = sum(width, |i| y[i] * gradient[i]);
+        for ((output, &y), &gradient) in output.iter_mut().zip(y).zip(gradient) {
+            *output = y * (gradient - dot);
+        }
+    }
+}
+
+#[inline(always)]
+fn layer_norm_rows(
+    output: &mut [f32],
+    of_gamma: &mut [f32],
+    of_beta: &mut [f32],
+    x: &[f32],
+    gamma: &[f32],
+    gradient: &[f32],
+    epsilon: f32,
+) {
+    let width = gamma.len();
+    let scale = 1.0 / width as f32;
+    let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
+    for (output, (x, gradient)) in output.chunks_exact_mut(width).zip(rows) {
+        let mean = sum(width, |i| x[i]) * scale;
+        let variance = sum(width, |i| (x[i] - mean) * (x[i] - mean)) * scale;
+        let inverse = 1.0 / (variance + epsilon).sqrt();
+        // The row's output holds the normalised row until the gradient takes its place.
+        for (normal, &x) in output.iter_mut().zip(x) {
+            *normal = (x - mean) * inverse;
+        }
+        for (i, &normal) in output.iter().enumerate() {
+            of_gamma[i] += gradient[i] * normal;
+            of_beta[i] += gradient[i];
+        }
+        let level = sum(width, |i| gradient[i] * gamma[i]) * scale;
+        let slope = sum(width, |i| gradient[i] * gamma[i] * output[i]) * scale;
+        for (i, output) in output.iter_mut().enumerate() {
+            *output = (gradient[i] * gamma[i] - level - *output * slope) * inverse;
+        }
+    }
+}
+
+/// SplitMix64's output function.
+#[inline(always)]
+fn split_mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+/// Four elements from each number of the stream, 16 bits each.
+#[inline(always)]
+fn draw_mask(mask: &mut [f32], stream: u64, threshold: u64, kept: f32) {
+    for (counter, four) in mask.chunks_mut(4).enumerate() {
+        let bits =
+            split_mix(stream.wrapping_add((counter as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        for (i, value) in four.iter_mut().enumerate() {
+            *value = if (bits >> (16 * i)) & 0xffff < threshold {
+                0.0
+            } else {
+                kept
+            };
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Operations of every transformer block, as one step each under autodiff.
+//!
+//! Burn has LayerNorm, softmax and GELU as single operations of a backend, but its autodiff takes the
+//! first two apart into a dozen, each with a pass over memory forward and one or two back; and on
+//! `flex` what is element by element runs on one thread. Here each is one node of the graph with a
+//! backward of its own ([`Kernels`]), which `flex` computes on all threads.
+//!
+//! This is an extension of the backends, which is why it lives beside the devices.
+
+#![allow(deprecated)] // Burn's libtorch and ndarray backends are, as a whole.
+
+mod autodiff;
+#[cfg(feature = "flex")]
+mod flex;
+mod kernels;
+#[cfg(feature = "tch")]
+mod libtorch;
+
+use burn::backend::{Backend, Dispatch, backend_extension, ops::ModuleOps, tensor::FloatTensor};
+use burn::tensor::Tensor;
+pub use kernels::Kernels;
+
+/// The operations, for whichever backend a tensor is on.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    LibTorch: cfg(feature = "tch"),
+    Cube: cfg(any(feature = "cuda", feature = "wgpu")),
+    Autodiff
+)]
+pub trait FusedOps: Backend {
+    /// See [`layer_norm`].
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+    /// See [`softmax`].
+    fn fused_softmax(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`gelu`].
+    fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`dropout_mask`].
+    fn fused_dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self>;
+}
+
+macro_rules! through_kernels {
+    ($backend:ty) => {
+        impl FusedOps for $backend {
+            fn fused_layer_norm(
+                x: FloatTensor<Self>,
+                gamma: FloatTensor<Self>,
+                beta: FloatTensor<Self>,
+                epsilon: f64,
+            ) -> FloatTensor<Self> {
+                <Self as ModuleOps<Self>>::layer_norm(x, gamma, Some(beta), epsilon)
+            }
+
+            fn fused_softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
+                kernels::softmax_forward::<Self>(x)
+            }
+
+            fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+                Self::gelu_forward(x)
+            }
+
+            fn fused_dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
+                Self::dropout_mask(like, probability)
+            }
+        }
+    };
+}
+#[cfg(feature = "flex")]
+through_kernels!(burn::backend::Flex);
+#[cfg(feature = "ndarray")]
+through_kernels!(burn::backend::NdArray);
+#[cfg(feature = "tch")]
+through_kernels!(burn::backend::LibTorch);
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+through_kernels!(burn::backend::Cube);
+
+/// `(x − mean) / √(variance + epsilon) · gamma + beta` over the last dimension.
+///
+/// # Shapes
+///
+/// - x, output: `[.., width]`
+/// - gamma, beta: `[width]`
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_layer_norm(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        epsilon,
+    ))
+}
+
+/// Softmax over the last dimension.
+///
+/// # Shapes
+///
+/// - x, output: any
+pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_softmax(x.into_dispatch()))
+}
+
+/// `x · Φ(x)`, by the error function.
+///
+/// # Shapes
+///
+/// - x, output: any
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gelu(x.into_dispatch()))
+}
+
+/// What dropout multiplies with: 0 with the given probability, else `1 / (1 − probability)`, drawn from
+/// the device's random stream. No gradient flows into it.
+///
+/// # Shapes
+///
+/// - like, output: any
+pub fn dropout_mask<const D: usize>(like: Tensor<D>, probability: f64) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_dropout_mask(
+        like.into_dispatch(),
+        probability,
+    ))
+}

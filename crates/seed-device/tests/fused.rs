@@ -1,0 +1,168 @@
+//! The fused operations against Burn's own, forward and backward, on `SEED_TEST_DEVICE`.
+
+use burn::tensor::{Device, Distribution, Tensor, TensorData, activation, module};
+use seed_device::{fused, test_device};
+
+fn device() -> Device {
+    let device = test_device().autodiff();
+    seed_device::seed(&device, 7);
+    device
+}
+
+/// Normal values of a few deviations, made anew from the same numbers for each side of a comparison.
+fn normal<const D: usize>(shape: [usize; D], device: &Device) -> TensorData {
+    Tensor::<D>::random(shape, Distribution::Normal(0.3, 2.5), device).into_data()
+}
+
+fn values(data: TensorData) -> Vec<f32> {
+    data.iter::<f32>().collect()
+}
+
+#[track_caller]
+fn assert_close(found: TensorData, expected: TensorData, tolerance: f32) {
+    let (found, expected) = (values(found), values(expected));
+    assert_eq!(found.len(), expected.len());
+    let largest = expected
+        .iter()
+        .fold(1.0f32, |most, value| most.max(value.abs()));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(
+            (found - expected).abs() <= tolerance * largest,
+            "{found} for {expected}, of at most {largest}"
+        );
+    }
+}
+
+/// Output and input gradient of a function, under a loss that weighs every output differently.
+fn run<const D: usize>(
+    x: &TensorData,
+    weights: &TensorData,
+    device: &Device,
+    function: impl Fn(Tensor<D>) -> Tensor<D>,
+) -> (TensorData, TensorData) {
+    let x = Tensor::<D>::from_data(x.clone(), device).require_grad();
+    let output = function(x.clone());
+    let loss = (output.clone() * Tensor::from_data(weights.clone(), device)).sum();
+    let gradients = loss.backward();
+    (
+        output.into_data(),
+        x.grad(&gradients).expect("a gradient").into_data(),
+    )
+}
+
+#[test]
+fn softmax_and_gelu_equal_burns() {
+    let device = device();
+    // Odd sizes leave rests of every kind; the last is long enough for several tasks.
+    for shape in [[1, 1, 1], [3, 5, 17], [2, 300, 65]] {
+        let (x, weights) = (normal(shape, &device), normal(shape, &device));
+        let found = run::<3>(&x, &weights, &device, fused::softmax);
+        let expected = run::<3>(&x, &weights, &device, |x| activation::softmax(x, 2));
+        assert_close(found.0, expected.0, 1e-6);
+        assert_close(found.1, expected.1, 2e-6);
+        let found = run::<3>(&x, &weights, &device, fused::gelu);
+        let expected = run::<3>(&x, &weights, &device, activation::gelu);
+        assert_close(found.0, expected.0, 5e-7);
+        assert_close(found.1, expected.1, 1e-6);
+    }
+}
+
+#[test]
+fn gelu_keeps_its_tails() {
+    let device = device();
+    let x = TensorData::from([
+        -1e4f32, -50.0, -9.0, -4.0, -0.0, 0.0, 1e-6, 4.0, 9.0, 50.0, 1e4,
+    ]);
+    let weights = TensorData::from([1.0f32; 11]);
+    let (output, gradient) = run::<1>(&x, &weights, &device, fused::gelu);
+    let expected = run::<1>(&x, &weights, &device, activation::gelu);
+    for (pair, tolerance) in [((output, expected.0), 2e-6), ((gradient, expected.1), 2e-6)] {
+        for (found, expected) in values(pair.0).iter().zip(values(pair.1)) {
+            let allowed = tolerance * expected.abs().max(1.0);
+            assert!(
+                (found - expected).abs() <= allowed,
+                "{found} for {expected}"
+            );
+        }
+    }
+    let nan = Tensor::<1>::from_data([f32::NAN], &device);
+    assert!(fused::gelu(nan).into_scalar::<f32>().is_nan());
+}
+
+#[test]
+fn layer_norm_equals_burns_with_all_three_gradients() {
+    let device = device();
+    for shape in [[1, 2, 3], [3, 7, 33], [5, 41, 128]] {
+        let (x, weights) = (normal(shape, &device), normal(shape, &device));
+        let (gamma, beta) = (normal([shape[2]], &device), normal([shape[2]], &device));
+        let run = |fused: bool| {
+            let x = Tensor::<3>::from_data(x.clone(), &device).require_grad();
+            let gamma = Tensor::<1>::from_data(gamma.clone(), &device).require_grad();
+            let beta = Tensor::<1>::from_data(beta.clone(), &device).require_grad();
+            let output = if fused {
+                fused::layer_norm(x.clone(), gamma.clone(), beta.clone(), 1e-5)
+            } else {
+                module::layer_norm(x.clone(), gamma.clone(), Some(beta.clone()), 1e-5)
+            };
+            let loss = (output.clone() * Tensor::from_data(weights.clone(), &device)).sum();
+            let gradients = loss.backward();
+            [
+                output.into_data(),
+                x.grad(&gradients).unwrap().into_data(),
+                gamma.grad(&gradients).unwrap().into_data(),
+                beta.grad(&gradients).unwrap().into_data(),
+            ]
+        };
+        for (found, expected) in run(true).into_iter().zip(run(false)) {
+            assert_close(found, expected, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn views_are_read_as_they_are_seen() {
+    let device = device();
+    let data = normal([9, 40], &device);
+    let weights = normal([40, 9], &device);
+    let found = run::<2>(&weights, &weights, &device, |w| {
+        let view = Tensor::<2>::from_data(data.clone(), &device).transpose();
+        fused::softmax(view * w)
+    });
+    let expected = run::<2>(&weights, &weights, &device, |w| {
+        let view = Tensor::<2>::from_data(data.clone(), &device).transpose();
+        activation::softmax(view * w, 1)
+    });
+    assert_close(found.1, expected.1, 2e-6);
+    let wide = Tensor::<2>::from_data(data, &device);
+    let found = fused::gelu(wide.clone().transpose().narrow(0, 3, 20));
+    let expected = fused::gelu(wide).transpose().narrow(0, 3, 20);
+    assert_close(found.into_data(), expected.into_data(), 1e-6);
+}
+
+#[test]
+fn masks_have_the_asked_share_and_follow_the_seed() {
+    let device = device();
+    let like = Tensor::<2>::zeros([300, 333], &device);
+    let draw = |seed| {
+        seed_device::seed(&device, seed);
+        values(fused::dropout_mask(like.clone(), 0.1).into_data())
+    };
+    let first = draw(1);
+    assert_eq!(first, draw(1));
+    let other = draw(2);
+    let equal = first.iter().zip(&other).filter(|(a, b)| a == b).count() as f64;
+    // Independent masks agree where both keep (81 %) or both drop (1 %).
+    assert!((equal / first.len() as f64 - 0.82).abs() < 0.01, "{equal}");
+    let dropped = first.iter().filter(|&&value| value == 0.0).count() as f64;
+    assert!(
+        (dropped / first.len() as f64 - 0.1).abs() < 0.005,
+        "{dropped}"
+    );
+    let mean = first.iter().sum::<f32>() / first.len() as f32;
+    assert!((mean - 1.0).abs() < 0.01, "{mean}");
+    assert!(
+        first
+            .iter()
+            .all(|&value| value == 0.0 || (value - 1.0 / 0.9).abs() < 1e-4)
+    );
+}
