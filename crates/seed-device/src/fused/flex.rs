@@ -1,6 +1,9 @@
 //! Kernels of the `flex` CPU backend: each row or run of elements once through the cache, on all
 //! threads, with the widest vectors of the processor. Results do not depend on the number of threads.
 
+// What runs inside `Arch::dispatch` must be inlined there to be compiled for its vectors.
+#![expect(clippy::inline_always)]
+
 use burn::{
     backend::{DType, Distribution, Flex, FloatDType, Shape, TensorMetadata, ops::FloatTensorOps},
     backend::{flex::FlexDevice, tensor::FloatTensor},
@@ -212,7 +215,7 @@ fn exp_negative(x: f32) -> f32 {
         8.333_452e-3,
         4.166_579_6e-2,
         1.666_666_5e-1,
-        5.000_000_1e-1,
+        0.5,
     ];
     let value = polynomial(&series, rest).mul_add(rest * rest, rest + 1.0);
     f32::from_bits((value.to_bits() as i32 + ((n as i32) << 23)) as u32)
