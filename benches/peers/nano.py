@@ -283,7 +283,7 @@ class CodeAutoencoder(nn.Module):
         super().__init__()
         width, positions, head = sizes["width"], sizes["positions"], sizes["text_head"]
         self.quantizer, blocks = sizes["quantizer"], sizes["blocks"]
-        assert self.quantizer["distance"] == "l2" and sizes["image_head"] is None
+        assert self.quantizer["distance"] in ("l2", "cosine") and sizes["image_head"] is None
         assert self.quantizer["update"] in ("legacy", "corrected"), self.quantizer["update"]
         dim, codes = self.quantizer["dim"], self.quantizer["codes"]
 
@@ -306,19 +306,23 @@ class CodeAutoencoder(nn.Module):
         self.distill_text_proj = nn.Linear(width, head["target_width"])
         self.register_buffer("running_counts", torch.ones(codes), persistent=False)
 
+    def compared(self, vectors):
+        """Vectors, or rows of the codebook, as their distance sees them."""
+        return F.normalize(vectors, dim=-1) if self.quantizer["distance"] == "cosine" else vectors
+
     def nearest(self, vectors):
         with torch.no_grad():
-            codebook = self.quantize["embedding"].weight
-            flat = vectors.flatten(0, 1)
+            codebook = self.compared(self.quantize["embedding"].weight)
+            flat = self.compared(vectors).flatten(0, 1)
             return (codebook.square().sum(1) - 2 * flat @ codebook.T).argmin(1).view(vectors.shape[:2])
 
     def encode(self, embeddings):
         return self.nearest(self.encode_task_layer(embeddings))
 
     def losses(self, embeddings, text_states, weights):
-        vectors = self.encode_task_layer(embeddings)
+        vectors = self.compared(self.encode_task_layer(embeddings))
         codes = self.nearest(vectors)
-        chosen = self.quantize["embedding"](codes)
+        chosen = self.compared(self.quantize["embedding"].weight)[codes]
         terms = F.mse_loss(chosen, vectors.detach()), F.mse_loss(vectors, chosen.detach())
         if self.quantizer["update"] == "legacy":
             terms = terms[::-1]
