@@ -154,8 +154,7 @@ fn pretrain(
     device: &Device,
     stop: &StopFlag,
 ) -> Result<Option<FrozenParts>, Box<dyn Error>> {
-    let mut config: ClipPretrainingConfig =
-        toml::from_str(include_str!("../experiments/nano-clip/config.toml"))?;
+    let mut config = ClipPretrainingConfig::nano();
     if arguments.smoke {
         config = config.smoke();
     }

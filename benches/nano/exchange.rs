@@ -7,7 +7,6 @@
 //! ```
 
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,7 +17,7 @@ use burn::{
 };
 use safetensors::{Dtype, tensor::TensorView};
 use seed::{
-    data::{Cache, Corpus, EvalTransform, LoaderConfig, Normalize, PairSet, TokenBatch},
+    data::{Cache, Corpus, EvalTransform, LoaderConfig, Normalize, TokenBatch},
     device::{Device, seed},
     encoders::clip_keys,
     tokenizer::{
@@ -30,14 +29,14 @@ use seed::{
         recipes::{
             ClipPretraining, ClipPretrainingConfig, FrozenParts, FrozenRows, Splits,
             TokenizerTraining, TokenizerTrainingConfig, Views, stage_one_batch, stage_one_loader,
-            stage_two_batch, stage_two_loader,
+            stage_two_batch, stage_two_loader, training_concepts,
         },
     },
     weights::{Checkpoint, KeyMap, load, save},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::works::{clip_recipe, clip_trainee_keys};
+use crate::works::clip_trainee_keys;
 
 /// Pairs whose frozen outputs are computed: enough for a batch of each stage and a loader's shuffle.
 const PAIRS: usize = 512;
@@ -72,14 +71,11 @@ impl Spec {
     /// The configuration that is trained, at a constant rate (a schedule costs nothing) and without
     /// logs and checkpoints inside the measured steps.
     pub(crate) fn measure(warmup: u64, steps: u64, threads: usize) -> Result<Self, BoxError> {
-        let clip = include_str!("../../experiments/nano-clip/config.toml");
-        let train = Corpus::embedded()?.train();
-        let concepts: HashSet<usize> = (0..train.len()).map(|pair| train.concept(pair)).collect();
         let mut spec = Self {
             tokenizer: TokenizerTrainingConfig::nano(),
-            clip: toml::from_str(clip)?,
+            clip: ClipPretrainingConfig::nano(),
             label_smoothing: LABEL_SMOOTHING,
-            concepts: concepts.len(),
+            concepts: training_concepts(&Corpus::embedded()?).len(),
             warmup,
             steps,
             threads,
@@ -269,10 +265,10 @@ pub(crate) fn prepare(folder: &Path, spec: &Spec, device: &Device) -> Result<(),
     codes.quantize = codes.quantize.after_step(vectors, 0);
     store(&codes, folder, "codes", &code_autoencoder_keys())?;
 
-    let clip = clip_recipe(spec, device).init()?;
+    let clip = spec.clip.recipe(spec.concepts, device).init()?;
     store(&clip, folder, "clip", &clip_trainee_keys())?;
     let training = data.clip(spec, device);
-    let batch = training.collate(first(training.loader(training.concepts())?.steps(0, 1)?)?)?;
+    let batch = training.collate(first(training.loader()?.steps(0, 1)?)?)?;
     let size = spec.clip.clip.image.image_size;
     inputs.rows("clip_images", batch.images, &[3, size, size]);
     inputs.texts("clip_", batch.captions);

@@ -57,7 +57,7 @@ pub(crate) fn run(spec: &Spec, folder: &Path, device: &Device) -> Result<Answer,
     let (recipe, model) = works::clip(spec, folder, &autodiff)?;
     let clip = Feed {
         work: Work::Clip,
-        loader: &training.loader(training.concepts())?,
+        loader: &training.loader()?,
         collate: &|items| Ok(training.collate(items)?),
     }
     .measure(&recipe, model, &spec.clip.train, folder)?;

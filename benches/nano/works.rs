@@ -230,18 +230,6 @@ pub(crate) fn stage_two(
     Ok((recipe, model))
 }
 
-/// The nano CLIP's training as its config has it.
-pub(crate) fn clip_recipe(spec: &Spec, device: &Device) -> ClipRecipe {
-    ClipRecipe {
-        clip: spec.clip.clip.clone(),
-        kept_patches: spec.clip.kept_patches,
-        device: device.clone(),
-        label_smoothing: spec.clip.label_smoothing,
-        concepts: spec.concepts,
-        prototype_weight: spec.clip.prototype_weight,
-    }
-}
-
 /// Keys of the towers as they are published, and ours of what training adds to them.
 pub(crate) fn clip_trainee_keys() -> KeyMap {
     KeyMap::new(&[
@@ -258,7 +246,7 @@ pub(crate) fn clip(
     folder: &Path,
     device: &Device,
 ) -> Result<(ClipRecipe, ClipTrainee), BoxError> {
-    let recipe = clip_recipe(spec, device);
+    let recipe = spec.clip.recipe(spec.concepts, device);
     let model = fetch(recipe.init()?, folder, "clip", &clip_trainee_keys())?;
     Ok((recipe, model))
 }

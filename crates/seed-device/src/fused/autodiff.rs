@@ -35,11 +35,10 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     }
 
     fn fused_softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        match SoftmaxOp
-            .prepare::<C>([x.node()])
-            .compute_bound()
-            .stateful()
-        {
+        let op = KeepingOp::<B> {
+            gradient: B::softmax_gradient,
+        };
+        match op.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(node) => {
                 let output = softmax_forward::<B>(x.into_primitive());
                 node.finish(output.clone(), output)
@@ -49,7 +48,10 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     }
 
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        match GeluOp.prepare::<C>([x.node()]).compute_bound().stateful() {
+        let op = KeepingOp::<B> {
+            gradient: B::gelu_gradient,
+        };
+        match op.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(node) => {
                 let x = x.into_primitive();
                 node.finish(x.clone(), B::gelu_forward(x))
@@ -86,28 +88,13 @@ impl<B: Backend + Kernels> Backward<B, 3> for LayerNormOp {
     }
 }
 
+/// A function of one tensor whose gradient follows from the output's gradient and one tensor that is kept.
 #[derive(Debug)]
-struct SoftmaxOp;
-
-impl<B: Backend + Kernels> Backward<B, 1> for SoftmaxOp {
-    type State = FloatTensor<B>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        unary::<B, _>(ops.parents, ops.node, gradients, |gradient| {
-            B::softmax_gradient(ops.state, gradient)
-        });
-    }
+struct KeepingOp<B: Backend> {
+    gradient: fn(FloatTensor<B>, FloatTensor<B>) -> FloatTensor<B>,
 }
 
-#[derive(Debug)]
-struct GeluOp;
-
-impl<B: Backend + Kernels> Backward<B, 1> for GeluOp {
+impl<B: Backend> Backward<B, 1> for KeepingOp<B> {
     type State = FloatTensor<B>;
 
     fn backward(
@@ -117,7 +104,7 @@ impl<B: Backend + Kernels> Backward<B, 1> for GeluOp {
         _checkpointer: &mut Checkpointer,
     ) {
         unary::<B, _>(ops.parents, ops.node, gradients, |gradient| {
-            B::gelu_gradient(ops.state, gradient)
+            (self.gradient)(ops.state, gradient)
         });
     }
 }

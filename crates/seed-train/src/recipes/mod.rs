@@ -17,7 +17,9 @@ pub use clip::{ClipBatch, ClipRecipe, ClipTrainee};
 pub use error::RecipeError;
 pub use evaluation::Judged;
 pub use frozen::{FrozenCache, FrozenRows, Views};
-pub use pretraining::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of};
+pub use pretraining::{
+    ClipPretraining, ClipPretrainingConfig, train_tokenizer_of, training_concepts,
+};
 pub use splits::{EvaluationSet, Splits};
 pub use stage_one::{
     Positives, StageOne, StageOneBatch, StageOneItem, stage_one_batch, stage_one_loader,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use seed_data::{Affine, Augment, ColorJitter, Style, TextTokenizer, TrainTransform};
+use seed_data::{Style, TextTokenizer, TrainTransform};
 use seed_encoders::nano::{self, NanoClip};
 use seed_tokenizer::{SeedConfig, StageTwoWeights};
 
-use super::{FrozenParts, Positives, RecipeError, TokenizerTrainingConfig};
+use super::{ClipPretrainingConfig, FrozenParts, Positives, RecipeError, TokenizerTrainingConfig};
 use crate::{LrSchedule, TrainConfig};
 
 impl TokenizerTrainingConfig {
@@ -63,28 +63,25 @@ impl TokenizerTrainingConfig {
     }
 }
 
-/// The views of a picture: what the nano CLIP was trained on (`experiments/nano-clip`), without erasing.
-fn view_transform() -> TrainTransform {
-    TrainTransform {
-        augment: Augment {
-            affine: Affine {
-                probability: 0.7,
-                rotate: 15.0,
-                shear: 10.0,
-                shrink: 0.5,
-                shift: 0.05,
-            },
-            jitter: ColorJitter {
-                brightness: 0.4,
-                contrast: 0.4,
-                saturation: 0.5,
-                hue: 0.08,
-            },
-            grayscale: 0.2,
-            erase: 0.0,
-        },
-        ..TrainTransform::new(64)
+impl ClipPretrainingConfig {
+    /// The nano CLIP's training: `experiments/nano-clip`.
+    ///
+    /// # Panics
+    ///
+    /// If that config is not valid: a test reads it.
+    pub fn nano() -> Self {
+        toml::from_str(include_str!(
+            "../../../../experiments/nano-clip/config.toml"
+        ))
+        .expect("experiments/nano-clip/config.toml is valid")
     }
+}
+
+/// The views of a picture: what the nano CLIP was trained on, without erasing.
+fn view_transform() -> TrainTransform {
+    let mut transform = ClipPretrainingConfig::nano().transform;
+    transform.augment.erase = 0.0;
+    transform
 }
 
 impl FrozenParts {
@@ -102,5 +99,20 @@ impl FrozenParts {
             tokenizer: Arc::new(TextTokenizer::from_json(tokenizer_json)?),
             identity: nano.identity,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_fit_the_tower_they_enter() {
+        let config = TokenizerTrainingConfig::nano();
+        assert_eq!(
+            config.transform.size as usize,
+            config.model.image.image_size
+        );
+        assert_eq!(ClipPretrainingConfig::nano().clip.image, config.model.image);
     }
 }

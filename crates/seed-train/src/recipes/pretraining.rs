@@ -57,6 +57,18 @@ pub struct ClipPretrainingConfig {
 }
 
 impl ClipPretrainingConfig {
+    /// The recipe of the step loop, for that many training concepts.
+    pub fn recipe(&self, concepts: usize, device: &Device) -> ClipRecipe {
+        ClipRecipe {
+            clip: self.clip.clone(),
+            kept_patches: self.kept_patches,
+            device: device.clone(),
+            label_smoothing: self.label_smoothing,
+            concepts,
+            prototype_weight: self.prototype_weight,
+        }
+    }
+
     /// A minute's training: shows that everything works, learns little.
     pub fn smoke(mut self) -> Self {
         self.train.steps = 4;
@@ -71,6 +83,13 @@ pub fn train_tokenizer_of(corpus: &Corpus, vocab_size: usize) -> Result<TextToke
     let train = corpus.train();
     let captions = (0..train.len()).flat_map(|index| train.captions(index).to_vec());
     train_wordpiece(captions, vocab_size)
+}
+
+/// The concepts of the training split, numbered from 0.
+pub fn training_concepts(corpus: &Corpus) -> BTreeMap<usize, usize> {
+    let set = corpus.train();
+    let concepts: BTreeSet<usize> = (0..set.len()).map(|index| set.concept(index)).collect();
+    concepts.into_iter().zip(0..).collect()
 }
 
 /// The training of the nano CLIP.
@@ -100,17 +119,10 @@ impl ClipPretraining<'_> {
     ) -> Result<Trained<ClipTrainee>, RecipeError> {
         let device = self.device.clone().autodiff();
         seed_device::seed(&device, self.config.train.seed);
-        let concepts = self.concepts();
-        let recipe = ClipRecipe {
-            clip: self.config.clip.clone(),
-            kept_patches: self.config.kept_patches,
-            device,
-            label_smoothing: self.config.label_smoothing,
-            concepts: concepts.len(),
-            prototype_weight: self.config.prototype_weight,
-        };
+        let concepts = training_concepts(self.corpus).len();
+        let recipe = self.config.recipe(concepts, &device);
         let model = recipe.init()?;
-        let loader = self.loader(concepts)?;
+        let loader = self.loader()?;
         let mut config = self.config.train.clone();
         config.steps_per_epoch = Some(loader.steps_per_epoch());
         let batches = |step| -> Box<dyn Iterator<Item = Result<ClipBatch, RecipeError>>> {
@@ -150,18 +162,9 @@ impl ClipPretraining<'_> {
         )?)
     }
 
-    /// The training concepts, numbered from 0.
-    pub fn concepts(&self) -> BTreeMap<usize, usize> {
-        let set = self.corpus.train();
-        let concepts: BTreeSet<usize> = (0..set.len()).map(|index| set.concept(index)).collect();
-        concepts.into_iter().zip(0..).collect()
-    }
-
     /// A loader that draws a style, a crop and a wording of each training pair.
-    pub fn loader(
-        &self,
-        concepts: BTreeMap<usize, usize>,
-    ) -> Result<Loader<ClipItem, DataError>, RecipeError> {
+    pub fn loader(&self) -> Result<Loader<ClipItem, DataError>, RecipeError> {
+        let concepts = training_concepts(self.corpus);
         let set = self.corpus.train().with_size(self.config.render_size);
         let styles = std::iter::once(Style::Plain).chain(self.config.styles.iter().copied());
         let renderings = styles
