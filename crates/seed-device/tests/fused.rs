@@ -1,6 +1,6 @@
 //! The fused operations against Burn's own, forward and backward, on `SEED_TEST_DEVICE`.
 
-use burn::tensor::{Device, Distribution, Tensor, TensorData, activation, module};
+use burn::tensor::{DType, Device, Distribution, Tensor, TensorData, activation, module};
 use seed_device::{fused, test_device};
 
 fn device() -> Device {
@@ -116,6 +116,100 @@ fn layer_norm_equals_burns_with_all_three_gradients() {
         for (found, expected) in run(true).into_iter().zip(run(false)) {
             assert_close(found, expected, 1e-5);
         }
+    }
+}
+
+#[test]
+fn linear_equals_burns_with_all_three_gradients() {
+    let device = device();
+    for (shape, output) in [([1, 1, 1], 1), ([3, 7, 33], 5), ([5, 41, 64], 130)] {
+        let (x, weights) = (
+            normal(shape, &device),
+            normal([shape[0], shape[1], output], &device),
+        );
+        let (weight, bias) = (
+            normal([shape[2], output], &device),
+            normal([output], &device),
+        );
+        let run = |fused: bool| {
+            let x = Tensor::<3>::from_data(x.clone(), &device).require_grad();
+            let weight = Tensor::<2>::from_data(weight.clone(), &device).require_grad();
+            let bias = Tensor::<1>::from_data(bias.clone(), &device).require_grad();
+            let output = if fused {
+                fused::linear(x.clone(), weight.clone(), bias.clone())
+            } else {
+                module::linear(x.clone(), weight.clone(), Some(bias.clone()))
+            };
+            let loss = (output.clone() * Tensor::from_data(weights.clone(), &device)).sum();
+            let gradients = loss.backward();
+            [
+                output.into_data(),
+                x.grad(&gradients).unwrap().into_data(),
+                weight.grad(&gradients).unwrap().into_data(),
+                bias.grad(&gradients).unwrap().into_data(),
+            ]
+        };
+        for (found, expected) in run(true).into_iter().zip(run(false)) {
+            assert_close(found, expected, 1e-5);
+        }
+        // With a frozen weight the input still gets its gradient, and the other way round.
+        let frozen = |x_tracked: bool| {
+            let x = Tensor::<3>::from_data(x.clone(), &device);
+            let weight = Tensor::<2>::from_data(weight.clone(), &device);
+            let (x, weight) = if x_tracked {
+                (x.require_grad(), weight)
+            } else {
+                (x, weight.require_grad())
+            };
+            let bias = Tensor::<1>::from_data(bias.clone(), &device);
+            let output = fused::linear(x.clone(), weight.clone(), bias);
+            let loss = (output * Tensor::from_data(weights.clone(), &device)).sum();
+            let gradients = loss.backward();
+            let (x, weight) = (x.grad(&gradients), weight.grad(&gradients));
+            assert_eq!((x.is_some(), weight.is_some()), (x_tracked, !x_tracked));
+            x.map_or_else(|| weight.unwrap().into_data(), |x| x.into_data())
+        };
+        let [_, of_x, of_weight, _] = run(true);
+        assert_close(frozen(true), of_x, 1e-6);
+        assert_close(frozen(false), of_weight, 1e-6);
+    }
+}
+
+#[test]
+fn halves_give_what_f32_gives_within_their_precision() {
+    let device = device();
+    let shape = [3, 9, 32];
+    let (x, weights) = (normal(shape, &device), normal(shape, &device));
+    let (row, matrix) = (normal([32], &device), normal([32, 32], &device));
+    type Operation<'a> = &'a dyn Fn(Tensor<3>, DType) -> Tensor<3>;
+    let vector = |dtype| Tensor::<1>::from_data(row.clone(), &device).cast(dtype);
+    let operations: [(&str, Operation); 4] = [
+        ("softmax", &|x, _| fused::softmax(x)),
+        ("gelu", &|x, _| fused::gelu(x)),
+        ("layer_norm", &|x, dtype| {
+            fused::layer_norm(x, vector(dtype), vector(dtype), 1e-5)
+        }),
+        ("linear", &|x, dtype| {
+            let weight = Tensor::<2>::from_data(matrix.clone(), &device).cast(dtype);
+            fused::linear(x, weight, vector(dtype))
+        }),
+    ];
+    for (dtype, tolerance) in [(DType::F16, 1e-2), (DType::BF16, 8e-2)] {
+        for (name, operation) in operations {
+            let run = |dtype| {
+                run::<3>(&x, &weights, &device, |x| {
+                    operation(x.cast(dtype), dtype).cast(DType::F32)
+                })
+            };
+            let (found, expected) = (run(dtype), run(DType::F32));
+            println!("{name} in {dtype:?}");
+            assert_close(found.0, expected.0, tolerance);
+            assert_close(found.1, expected.1, tolerance);
+        }
+        let like = Tensor::<2>::zeros([40, 50], &device).cast(dtype);
+        let mask = fused::dropout_mask(like, 0.5).cast(DType::F32);
+        let mean = mask.mean().into_scalar::<f32>();
+        assert!((mean - 1.0).abs() < 0.15, "{dtype:?}: {mean}");
     }
 }
 

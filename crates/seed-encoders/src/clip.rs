@@ -5,10 +5,9 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{Linear, LinearConfig},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, l2_normalize};
 use seed_weights::KeyMap;
 use serde::{Deserialize, Serialize};
 

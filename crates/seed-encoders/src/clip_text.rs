@@ -6,12 +6,12 @@
 
 use burn::{
     module::{Initializer, Module},
-    nn::{Embedding, EmbeddingConfig, Linear, LinearConfig},
+    nn::{Embedding, EmbeddingConfig},
     tensor::{Device, Int, Tensor},
 };
 use seed_nn::{
-    Activation, AttentionBias, ConfigError, LayerNorm, LayerNormConfig, Mlp, MlpConfig,
-    causal_bias, merge_heads, padding_bias, scaled_dot_product, split_heads,
+    Activation, AttentionBias, ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp,
+    MlpConfig, causal_bias, merge_heads, padding_bias, scaled_dot_product, split_heads,
 };
 use seed_weights::KeyMap;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 use seed_device::fused;
 
@@ -50,10 +50,22 @@ impl LayerNormConfig {
 }
 
 impl LayerNorm {
+    /// Mean and variance are taken in f32, whatever the type of `x`; the output has that type again.
+    ///
     /// # Shapes
     ///
     /// - input, output: `[.., width]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        fused::layer_norm(x, self.gamma.val(), self.beta.val(), self.epsilon)
+        let dtype = x.dtype();
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        if dtype == DType::F32 && gamma.dtype() == DType::F32 {
+            return fused::layer_norm(x, gamma, beta, self.epsilon);
+        }
+        let (x, gamma, beta) = (
+            x.cast(DType::F32),
+            gamma.cast(DType::F32),
+            beta.cast(DType::F32),
+        );
+        fused::layer_norm(x, gamma, beta, self.epsilon).cast(dtype)
     }
 }

@@ -5,6 +5,7 @@ mod attention;
 mod dropout;
 mod error;
 mod layer_norm;
+mod linear;
 mod mlp;
 mod vit_block;
 
@@ -15,5 +16,6 @@ pub use attention::{
 pub use dropout::Dropout;
 pub use error::ConfigError;
 pub use layer_norm::{LayerNorm, LayerNormConfig};
+pub use linear::{Linear, LinearConfig};
 pub use mlp::{Activation, Mlp, MlpConfig};
 pub use vit_block::{QkvBias, VitAttention, VitBlock, VitBlockConfig};

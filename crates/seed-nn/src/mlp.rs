@@ -2,11 +2,12 @@
 
 use burn::{
     module::Module,
-    nn::{Linear, LinearConfig},
     tensor::{Device, Tensor, activation},
 };
 use seed_device::fused;
 use serde::{Deserialize, Serialize};
+
+use crate::{Linear, LinearConfig};
 
 /// The non-linearity between the two layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

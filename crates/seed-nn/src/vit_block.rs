@@ -2,14 +2,13 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{Linear, LinearConfig},
-    tensor::{Device, Tensor, module::linear},
+    tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Activation, LayerNorm, LayerNormConfig, Mlp, MlpConfig, merge_heads, scaled_dot_product,
-    split_heads,
+    Activation, LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp, MlpConfig, merge_heads,
+    scaled_dot_product, split_heads,
 };
 
 /// How the packed query-key-value projection is biased.
@@ -114,7 +113,7 @@ impl VitAttention {
             (Some(q_bias), Some(v_bias)) => {
                 let no_key_bias = Tensor::zeros_like(&q_bias.val());
                 let bias = Tensor::cat(vec![q_bias.val(), no_key_bias, v_bias.val()], 0);
-                linear(x, self.qkv.weight.val(), Some(bias))
+                self.qkv.forward_biased(x, bias)
             }
             _ => self.qkv.forward(x),
         };

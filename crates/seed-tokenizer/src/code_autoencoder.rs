@@ -15,10 +15,9 @@
 
 use burn::{
     module::Module,
-    nn::{Linear, LinearConfig},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::ConfigError;
+use seed_nn::{ConfigError, Linear, LinearConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -2,10 +2,9 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{Linear, LinearConfig},
     tensor::{Device, Tensor, activation::relu},
 };
-use seed_nn::{ConfigError, QkvBias, VitBlock, VitBlockConfig};
+use seed_nn::{ConfigError, Linear, LinearConfig, QkvBias, VitBlock, VitBlockConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{QFormer, QFormerConfig, QueryAttention, q_former::bert_normal};

@@ -3,10 +3,9 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    nn::{Linear, LinearConfig},
     tensor::{Device, Int, Tensor, module::adaptive_avg_pool2d},
 };
-use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, l2_normalize};
 use serde::{Deserialize, Serialize};
 
 use crate::{BlockStack, BlockStackConfig, QFormer, QFormerConfig};

@@ -133,7 +133,12 @@ impl Checkpoints {
         for (step, path) in self.list().into_iter().rev() {
             match verify(&path, step) {
                 Ok(state) => {
-                    let differences = differences(&state.config, config);
+                    let mut differences = differences(&state.config, config);
+                    // A run may be made longer: from here on it follows the longer schedule.
+                    differences.retain(|difference| {
+                        let longer = is_longer(&state.config, config, step);
+                        !(longer && difference.starts_with(STEPS))
+                    });
                     if !differences.is_empty() {
                         return Err(CheckpointError::OtherConfig { path, differences });
                     }
@@ -192,6 +197,11 @@ impl Checkpoints {
 }
 
 impl Found {
+    /// How many steps the run was to have when this was written.
+    pub fn planned_steps(&self) -> Option<u64> {
+        self.state.config["train"]["steps"].as_u64()
+    }
+
     /// `model` with the checkpoint's parameters and their ids.
     pub fn load_model<M: Module>(&self, model: M) -> Result<M, CheckpointError> {
         let path = self.path.join(MODEL);
@@ -334,6 +344,18 @@ fn verify(path: &Path, step: u64) -> Result<CheckpointState, CheckpointError> {
         }
     }
     Ok(state)
+}
+
+/// How a difference in the number of steps begins.
+const STEPS: &str = "train.steps: ";
+
+/// Whether `current` asks for more steps than the run was to have, and than it has made.
+fn is_longer(saved: &Value, current: &Value, made: u64) -> bool {
+    let steps = |config: &Value| config["train"]["steps"].as_u64();
+    match (steps(saved), steps(current)) {
+        (Some(saved), Some(current)) => current > saved && current > made,
+        _ => false,
+    }
 }
 
 /// The dotted keys whose values differ, as `key: saved → current`.

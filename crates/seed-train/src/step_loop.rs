@@ -168,6 +168,12 @@ impl<'a, R: Recipe, X: GradientExchange> Trainer<'a, R, X> {
                 progress.note(&format!("passing over a checkpoint: {error}"));
             }
             progress.note(&format!("{stage}: going on from {}", found.path.display()));
+            if let Some(planned) = found.planned_steps().filter(|&n| n != config.steps) {
+                progress.note(&format!(
+                    "{stage}: {} steps instead of {planned}; the learning rate follows the longer schedule",
+                    config.steps
+                ));
+            }
             let model = found.load_model(model)?;
             let optimizer = found.load_optimizer(config.optimizer.init(&model)?)?;
             (model, optimizer, found.state.step)

@@ -505,6 +505,29 @@ fn damage_is_named() {
 }
 
 #[test]
+fn a_run_may_be_made_longer_but_not_shorter() {
+    let _alone = alone();
+    let root = folder();
+    Run::new(root.path()).train().unwrap();
+    let steps = |steps| TrainConfig { steps, ..config() };
+    let shorter = Run {
+        config: steps(6),
+        ..Run::resume(root.path())
+    };
+    let message = shorter.train().unwrap_err().to_string();
+    assert!(message.contains("train.steps: 12 → 6"), "{message}");
+    let longer = Run {
+        config: steps(18),
+        ..Run::resume(root.path())
+    };
+    assert_eq!(longer.train().unwrap().outcome, Outcome::Finished);
+    assert_eq!(
+        saved_steps(root.path()).last().map(String::as_str),
+        Some("step-000018")
+    );
+}
+
+#[test]
 fn a_checkpoint_of_another_config_or_format_is_refused() {
     let _alone = alone();
     let root = folder();

@@ -13,6 +13,31 @@ use burn::backend::{
 use super::{FusedOps, Kernels, kernels::softmax_forward};
 
 impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), bias.node()];
+        let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
+        let (x, weight, bias) = (
+            x.into_primitive(),
+            weight.into_primitive(),
+            bias.into_primitive(),
+        );
+        match LinearOp.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(node) => {
+                // Each is kept for the other's gradient alone.
+                let kept = (
+                    weight_tracked.then(|| x.clone()),
+                    x_tracked.then(|| weight.clone()),
+                );
+                node.finish(kept, B::linear_forward(x, weight, bias))
+            }
+            OpsKind::UnTracked(node) => node.finish(B::linear_forward(x, weight, bias)),
+        }
+    }
+
     fn fused_layer_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -62,6 +87,35 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
 
     fn fused_dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
         FloatTensor::<Self>::new(B::dropout_mask(like.into_primitive(), probability))
+    }
+}
+
+#[derive(Debug)]
+struct LinearOp;
+
+impl<B: Backend + Kernels> Backward<B, 3> for LinearOp {
+    type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let (x, weight) = ops.state;
+        let [of_x, of_weight, of_bias] = ops.parents;
+        if let (Some(parent), Some(weight)) = (of_x, weight) {
+            let found = B::linear_x_backward(weight, gradient.clone());
+            gradients.register::<B>(parent.id, found);
+        }
+        if let (Some(parent), Some(x)) = (of_weight, x) {
+            let found = B::linear_weight_backward(x, gradient.clone());
+            gradients.register::<B>(parent.id, found);
+        }
+        if let Some(parent) = of_bias {
+            gradients.register::<B>(parent.id, B::linear_bias_gradient(gradient));
+        }
     }
 }
 

@@ -5,14 +5,20 @@
 #![expect(clippy::inline_always)]
 
 use burn::{
-    backend::{DType, Distribution, Flex, FloatDType, Shape, TensorMetadata, ops::FloatTensorOps},
+    backend::{
+        DType, Distribution, Flex, FloatDType, Shape, TensorMetadata,
+        ops::{FloatTensorOps, ModuleOps},
+    },
     backend::{flex::FlexDevice, tensor::FloatTensor},
     tensor::TensorData,
 };
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::{Kernels, kernels::LayerNormGradients};
+use super::{
+    Kernels,
+    kernels::{LayerNormGradients, composed, rows},
+};
 
 /// Rows, and elements, that one task does at a time.
 const ROWS: usize = 64;
@@ -21,21 +27,79 @@ const RUN: usize = 1 << 14;
 const LANES: usize = 16;
 
 impl Kernels for Flex {
+    fn linear_forward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        if !all_f32(&[&x, &weight, &bias]) {
+            return <Self as ModuleOps<Self>>::linear(x, weight, Some(bias));
+        }
+        let mut shape = x.shape();
+        let last = shape.num_dims() - 1;
+        let width = weight.shape()[1];
+        shape[last] = width;
+        let mut output = Self::float_matmul(rows::<Self>(x), weight);
+        let bias = contiguous(&bias);
+        let bias = slice(&bias);
+        let run = (ROWS * width).max(1);
+        output
+            .storage_mut::<f32>()
+            .par_chunks_mut(run)
+            .for_each(|output| {
+                Arch::new().dispatch(|| {
+                    for row in output.chunks_exact_mut(width) {
+                        for (output, &bias) in row.iter_mut().zip(bias) {
+                            *output += bias;
+                        }
+                    }
+                });
+            });
+        output.reshape(shape)
+    }
+
+    fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        if !all_f32(&[&x]) {
+            return composed::column_sums::<Self>(x);
+        }
+        let width = x.shape()[1];
+        let x = contiguous(&x);
+        let run = (ROWS * width).max(1);
+        let sums: Vec<Vec<f32>> = slice(&x)
+            .par_chunks(run)
+            .map(|x| {
+                let mut sums = vec![0.0; width];
+                Arch::new().dispatch(|| {
+                    for row in x.chunks_exact(width) {
+                        for (sum, &value) in sums.iter_mut().zip(row) {
+                            *sum += value;
+                        }
+                    }
+                });
+                sums
+            })
+            .collect();
+        tensor(total(&sums, width), [width].into())
+    }
+
     fn gelu_forward(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        if x.dtype() != DType::F32 {
+        if !all_f32(&[&x]) {
             return <Self as burn::backend::ops::ActivationOps<Self>>::gelu(x);
         }
         map(&x, gelu)
     }
 
     fn gelu_gradient(x: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
-        if x.dtype() != DType::F32 || gradient.dtype() != DType::F32 {
+        if !all_f32(&[&x, &gradient]) {
             return <Self as burn::backend::ops::ActivationOps<Self>>::gelu_backward(x, gradient);
         }
         zip(&x, &gradient, |x, gradient| gradient * gelu_slope(x))
     }
 
     fn softmax_gradient(y: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        if !all_f32(&[&y, &gradient]) {
+            return composed::softmax_gradient::<Self>(y, gradient);
+        }
         let shape = y.shape();
         let width = shape[shape.num_dims() - 1];
         let (y, gradient) = (contiguous(&y), contiguous(&gradient));
@@ -57,13 +121,15 @@ impl Kernels for Flex {
         gradient: FloatTensor<Self>,
         epsilon: f64,
     ) -> LayerNormGradients<Self> {
+        if !all_f32(&[&x, &gamma, &gradient]) {
+            return composed::layer_norm_gradients::<Self>(x, gamma, gradient, epsilon);
+        }
         let shape = x.shape();
         let width = shape[shape.num_dims() - 1];
         let (x, gamma, gradient) = (contiguous(&x), contiguous(&gamma), contiguous(&gradient));
         let (x, gamma, gradient) = (slice(&x), slice(&gamma), slice(&gradient));
         let mut of_x = vec![0.0; x.len()];
         let run = (ROWS * width).max(1);
-        // Each task's sums, added up in order.
         let sums: Vec<Vec<f32>> = of_x
             .par_chunks_mut(run)
             .zip(x.par_chunks(run).zip(gradient.par_chunks(run)))
@@ -84,12 +150,7 @@ impl Kernels for Flex {
                 sums
             })
             .collect();
-        let mut total = vec![0.0; 2 * width];
-        for sums in sums {
-            for (total, sum) in total.iter_mut().zip(sums) {
-                *total += sum;
-            }
-        }
+        let mut total = total(&sums, 2 * width);
         let of_beta = total.split_off(width);
         LayerNormGradients {
             x: tensor(of_x, shape),
@@ -99,6 +160,9 @@ impl Kernels for Flex {
     }
 
     fn dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
+        if !all_f32(&[&like]) {
+            return composed::dropout_mask::<Self>(like, probability);
+        }
         let shape = like.shape();
         let uniform = Distribution::Uniform(0.0, 1.0);
         let seed = Self::float_random([2].into(), uniform, &FlexDevice, FloatDType::F32);
@@ -119,6 +183,22 @@ impl Kernels for Flex {
 }
 
 type FlexTensor = FloatTensor<Flex>;
+
+/// These kernels are of f32; other types take the compositions.
+fn all_f32(tensors: &[&FlexTensor]) -> bool {
+    tensors.iter().all(|tensor| tensor.dtype() == DType::F32)
+}
+
+/// Each task's sums, added up in order.
+fn total(sums: &[Vec<f32>], width: usize) -> Vec<f32> {
+    let mut total = vec![0.0; width];
+    for sums in sums {
+        for (total, sum) in total.iter_mut().zip(sums) {
+            *total += sum;
+        }
+    }
+    total
+}
 
 /// A tensor whose elements lie one after the other.
 fn contiguous(tensor: &FlexTensor) -> FlexTensor {

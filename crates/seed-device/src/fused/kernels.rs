@@ -1,10 +1,24 @@
 //! What the fused operations need of a backend.
 
-use burn::backend::{Backend, Distribution, Shape, TensorMetadata, tensor::FloatTensor};
+use burn::backend::{Backend, Shape, TensorMetadata, tensor::FloatTensor};
 
-/// Backward passes and random masks. The default bodies compose a backend's own operations; a backend
-/// that can do better overrides them.
+/// Forward and backward passes and random masks. The default bodies are compositions of a backend's own
+/// operations ([`composed`]); a backend that can do better overrides them.
 pub trait Kernels: Backend {
+    /// [`linear`](super::linear).
+    fn linear_forward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::linear(x, weight, Some(bias))
+    }
+
+    /// Gradient of [`linear`](super::linear) with respect to its bias: the sum of all rows.
+    fn linear_bias_gradient(gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::column_sums(rows::<Self>(gradient))
+    }
+
     /// [`gelu`](super::gelu).
     fn gelu_forward(x: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::gelu(x)
@@ -17,10 +31,7 @@ pub trait Kernels: Backend {
 
     /// Gradient of [`softmax`](super::softmax), from its output `y`.
     fn softmax_gradient(y: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
-        let last = y.shape().num_dims() - 1;
-        let product = Self::float_mul(y.clone(), gradient);
-        let sum = Self::float_sum_dim(product.clone(), last);
-        Self::float_sub(product, Self::float_mul(y, sum))
+        composed::softmax_gradient::<Self>(y, gradient)
     }
 
     /// `x` with mean 0 and variance 1 over the last dimension, and what it was divided by, inverted:
@@ -38,8 +49,7 @@ pub trait Kernels: Backend {
 
     /// Sums of the columns of a matrix: `[rows, width]` → `[width]`.
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let width = x.shape()[1];
-        Self::float_reshape(Self::float_sum_dim(x, 0), [width].into())
+        composed::column_sums::<Self>(x)
     }
 
     /// Gradients of [`layer_norm`](super::layer_norm) with respect to `x`, `gamma` and `beta`.
@@ -49,40 +59,12 @@ pub trait Kernels: Backend {
         gradient: FloatTensor<Self>,
         epsilon: f64,
     ) -> LayerNormGradients<Self> {
-        let shape = x.shape();
-        let last = shape.num_dims() - 1;
-        let width = shape[last];
-        let flat = Shape::new([shape.num_elements() / width.max(1), width]);
-        let x = Self::float_reshape(x, flat.clone());
-        let gradient = Self::float_reshape(gradient, flat);
-        let (normal, inverse) = Self::normalize(x, epsilon);
-        let product = Self::float_mul(gradient.clone(), normal.clone());
-        let of_gamma = Self::column_sums(product.clone());
-        let of_beta = Self::column_sums(gradient.clone());
-        // Means over a row, weighted by gamma, are products with a vector.
-        let weights = Self::float_mul_scalar(
-            Self::float_reshape(gamma.clone(), [width, 1].into()),
-            (1.0 / width as f64).into(),
-        );
-        let mean = Self::float_matmul(gradient.clone(), weights.clone());
-        let slope = Self::float_matmul(product, weights);
-        let scaled = Self::float_mul(gradient, Self::float_reshape(gamma, [1, width].into()));
-        let centred = Self::float_sub(scaled, mean);
-        let centred = Self::float_sub(centred, Self::float_mul(normal, slope));
-        let of_x = Self::float_reshape(Self::float_mul(centred, inverse), shape);
-        LayerNormGradients {
-            x: of_x,
-            gamma: of_gamma,
-            beta: of_beta,
-        }
+        composed::layer_norm_gradients::<Self>(x, gamma, gradient, epsilon)
     }
 
     /// [`dropout_mask`](super::dropout_mask).
     fn dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
-        let kept = 1.0 - probability;
-        let (shape, device, dtype) = (like.shape(), like.device(), like.dtype());
-        let drawn = Self::float_random(shape, Distribution::Bernoulli(kept), &device, dtype.into());
-        Self::float_mul_scalar(drawn, (1.0 / kept).into())
+        composed::dropout_mask::<Self>(like, probability)
     }
 }
 
@@ -100,6 +82,77 @@ pub struct LayerNormGradients<B: Backend> {
 pub(super) fn softmax_forward<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     let last = x.shape().num_dims() - 1;
     B::softmax(x, last)
+}
+
+/// `[.., width]` as a matrix `[rows, width]`.
+pub(super) fn rows<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let shape = x.shape();
+    let width = shape[shape.num_dims() - 1];
+    let rows = shape.num_elements() / width.max(1);
+    B::float_reshape(x, Shape::new([rows, width]))
+}
+
+/// The operations as compositions of a backend's own: of any element type.
+pub(super) mod composed {
+    use burn::backend::{Distribution, TensorMetadata, tensor::FloatTensor};
+
+    use super::{Kernels, LayerNormGradients, rows};
+
+    pub(in super::super) fn softmax_gradient<B: Kernels>(
+        y: FloatTensor<B>,
+        gradient: FloatTensor<B>,
+    ) -> FloatTensor<B> {
+        let last = y.shape().num_dims() - 1;
+        let product = B::float_mul(y.clone(), gradient);
+        let sum = B::float_sum_dim(product.clone(), last);
+        B::float_sub(product, B::float_mul(y, sum))
+    }
+
+    pub(in super::super) fn column_sums<B: Kernels>(x: FloatTensor<B>) -> FloatTensor<B> {
+        let width = x.shape()[1];
+        B::float_reshape(B::float_sum_dim(x, 0), [width].into())
+    }
+
+    pub(in super::super) fn layer_norm_gradients<B: Kernels>(
+        x: FloatTensor<B>,
+        gamma: FloatTensor<B>,
+        gradient: FloatTensor<B>,
+        epsilon: f64,
+    ) -> LayerNormGradients<B> {
+        let shape = x.shape();
+        let width = shape[shape.num_dims() - 1];
+        let (x, gradient) = (rows::<B>(x), rows::<B>(gradient));
+        let (normal, inverse) = B::normalize(x, epsilon);
+        let product = B::float_mul(gradient.clone(), normal.clone());
+        let of_gamma = B::column_sums(product.clone());
+        let of_beta = B::column_sums(gradient.clone());
+        // Means over a row, weighted by gamma, are products with a vector.
+        let weights = B::float_mul_scalar(
+            B::float_reshape(gamma.clone(), [width, 1].into()),
+            (1.0 / width as f64).into(),
+        );
+        let mean = B::float_matmul(gradient.clone(), weights.clone());
+        let slope = B::float_matmul(product, weights);
+        let scaled = B::float_mul(gradient, B::float_reshape(gamma, [1, width].into()));
+        let centred = B::float_sub(scaled, mean);
+        let centred = B::float_sub(centred, B::float_mul(normal, slope));
+        let of_x = B::float_reshape(B::float_mul(centred, inverse), shape);
+        LayerNormGradients {
+            x: of_x,
+            gamma: of_gamma,
+            beta: of_beta,
+        }
+    }
+
+    pub(in super::super) fn dropout_mask<B: Kernels>(
+        like: FloatTensor<B>,
+        probability: f64,
+    ) -> FloatTensor<B> {
+        let kept = 1.0 - probability;
+        let (shape, device, dtype) = (like.shape(), like.device(), like.dtype());
+        let drawn = B::float_random(shape, Distribution::Bernoulli(kept), &device, dtype.into());
+        B::float_mul_scalar(drawn, (1.0 / kept).into())
+    }
 }
 
 #[cfg(feature = "ndarray")]

@@ -5,6 +5,16 @@ use burn::backend::{LibTorch, tensor::FloatTensor};
 use super::Kernels;
 
 impl Kernels for LibTorch {
+    /// One call, in which libtorch adds the bias while it multiplies.
+    fn linear_forward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let output = x.tensor.linear(&weight.tensor.tr(), Some(&bias.tensor));
+        FloatTensor::<Self>::new(output)
+    }
+
     fn normalize(x: FloatTensor<Self>, epsilon: f64) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let width = x.tensor.size().last().copied().unwrap_or(1);
         let one = x

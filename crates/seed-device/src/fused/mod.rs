@@ -1,9 +1,10 @@
 //! Operations of every transformer block, as one step each under autodiff.
 //!
 //! Burn has LayerNorm, softmax and GELU as single operations of a backend, but its autodiff takes the
-//! first two apart into a dozen, each with a pass over memory forward and one or two back; and on
-//! `flex` what is element by element runs on one thread. Here each is one node of the graph with a
-//! backward of its own ([`Kernels`]), which `flex` computes on all threads.
+//! first two apart into a dozen, each with a pass over memory forward and one or two back; on
+//! `flex` what is element by element runs on one thread; and the bias of a linear layer is a pass of its
+//! own, its gradient a slow sum on libtorch. Here each is one node of the graph with a backward of its
+//! own ([`Kernels`]), which `flex` computes on all threads.
 //!
 //! This is an extension of the backends, which is why it lives beside the devices.
 
@@ -29,6 +30,12 @@ pub use kernels::Kernels;
     Autodiff
 )]
 pub trait FusedOps: Backend {
+    /// See [`linear`].
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
     /// See [`layer_norm`].
     fn fused_layer_norm(
         x: FloatTensor<Self>,
@@ -47,6 +54,14 @@ pub trait FusedOps: Backend {
 macro_rules! through_kernels {
     ($backend:ty) => {
         impl FusedOps for $backend {
+            fn fused_linear(
+                x: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                bias: FloatTensor<Self>,
+            ) -> FloatTensor<Self> {
+                Self::linear_forward(x, weight, bias)
+            }
+
             fn fused_layer_norm(
                 x: FloatTensor<Self>,
                 gamma: FloatTensor<Self>,
@@ -79,6 +94,22 @@ through_kernels!(burn::backend::LibTorch);
 
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 through_kernels!(burn::backend::Cube);
+
+/// `x · weight + bias`.
+///
+/// # Shapes
+///
+/// - x: `[.., input]`
+/// - weight: `[input, output]`
+/// - bias: `[output]`
+/// - output: `[.., output]`
+pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ))
+}
 
 /// `(x − mean) / √(variance + epsilon) · gamma + beta` over the last dimension.
 ///

@@ -2,12 +2,11 @@
 
 use burn::{
     module::{Initializer, Module},
-    nn::{Linear, LinearConfig},
     tensor::{Device, Tensor},
 };
 use seed_nn::{
-    Activation, AttentionBias, Dropout, LayerNorm, LayerNormConfig, merge_heads,
-    scaled_dot_product, split_heads,
+    Activation, AttentionBias, Dropout, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+    merge_heads, scaled_dot_product, split_heads,
 };
 
 use super::{BERT_NORM_EPS, QFormerConfig, bert_normal};

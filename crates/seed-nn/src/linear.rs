@@ -1,0 +1,99 @@
+//! A linear layer whose weight may be stored in another precision than it computes in.
+
+use burn::{
+    module::{Initializer, Module, Param},
+    tensor::{Device, Tensor, module::linear},
+};
+use seed_device::fused;
+
+/// Sizes of a [`Linear`].
+#[derive(Debug, Clone)]
+pub struct LinearConfig {
+    input: usize,
+    output: usize,
+    bias: bool,
+    initializer: Initializer,
+}
+
+/// `x · weight + bias`.
+///
+/// The product is computed in the type of `x`: a frozen weight kept as f16 or bf16 is widened on use, which
+/// halves the memory of a model whose activations stay f32.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[input, output]`, the transpose of what checkpoints store.
+    pub weight: Param<Tensor<2>>,
+    /// `[output]`
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl LinearConfig {
+    /// A layer with bias, initialised as PyTorch does: uniform in `±1/√input`.
+    pub fn new(input: usize, output: usize) -> Self {
+        let initializer = Initializer::KaimingUniform {
+            gain: 1.0 / 3.0f64.sqrt(),
+            fan_out_only: false,
+        };
+        Self {
+            input,
+            output,
+            bias: true,
+            initializer,
+        }
+    }
+
+    /// With or without a bias.
+    pub fn with_bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Another initialisation of weight and bias.
+    pub fn with_initializer(self, initializer: Initializer) -> Self {
+        Self {
+            initializer,
+            ..self
+        }
+    }
+
+    /// Initialises the layer on `device`.
+    pub fn init(&self, device: &Device) -> Linear {
+        let (input, output) = (Some(self.input), Some(self.output));
+        Linear {
+            weight: self
+                .initializer
+                .init_with([self.input, self.output], input, output, device),
+            bias: self.bias.then(|| {
+                self.initializer
+                    .init_with([self.output], input, output, device)
+            }),
+        }
+    }
+}
+
+impl Linear {
+    /// # Shapes
+    ///
+    /// - input: `[.., input]`
+    /// - output: `[.., output]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match &self.bias {
+            Some(bias) => self.forward_biased(x, bias.val()),
+            None => {
+                let weight = self.weight.val().cast(x.dtype());
+                linear(x, weight, None)
+            }
+        }
+    }
+
+    /// The product with another bias than the layer's own.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[.., input]`
+    /// - bias: `[output]`
+    /// - output: `[.., output]`
+    pub fn forward_biased<const D: usize>(&self, x: Tensor<D>, bias: Tensor<1>) -> Tensor<D> {
+        let dtype = x.dtype();
+        fused::linear(x, self.weight.val().cast(dtype), bias.cast(dtype))
+    }
+}
