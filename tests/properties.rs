@@ -36,7 +36,7 @@ fn q_former(attention: QueryAttention, device: &Device) -> CausalQFormer {
         },
         queries: 7,
         attention,
-        embed_dim: 8,
+        embed_dim: Some(8),
     };
     config.init(device).unwrap()
 }

@@ -74,7 +74,7 @@ fn config() -> TokenizerTrainingConfig {
         unreachable!("nano has a Q-Former")
     };
     tokens.queries = 4;
-    tokens.embed_dim = 8;
+    tokens.embed_dim = Some(8);
     tokens.q_former.width = 16;
     tokens.q_former.heads = 2;
     tokens.q_former.mlp_hidden = 16;

@@ -23,7 +23,7 @@ fn model(case: &Case, attention: QueryAttention, train: bool) -> CausalQFormer {
         },
         queries: case.size("num_query_tokens"),
         attention,
-        embed_dim: case.size("embed_dim"),
+        embed_dim: Some(case.size("embed_dim")),
     };
     let device = if train {
         case.device.clone().autodiff()
@@ -41,7 +41,7 @@ fn model(case: &Case, attention: QueryAttention, train: bool) -> CausalQFormer {
 }
 
 fn all_query_features(model: &CausalQFormer, embeddings: Tensor<3>) -> Tensor<3> {
-    seed_nn::l2_normalize(model.vision_proj.forward(embeddings))
+    seed_nn::l2_normalize(model.contrastive_heads().vision_proj.forward(embeddings))
 }
 
 #[test]
@@ -154,7 +154,14 @@ fn the_contrastive_loss_and_its_gradients_match() {
         let image = model.image_feature(embeddings);
         let text = model.text_feature(ids, mask);
         let targets = diagonal_targets(image.dims()[0], device);
-        let loss = contrast(image, text, model.temp.val(), targets, LABEL_SMOOTHING).loss;
+        let loss = contrast(
+            image,
+            text,
+            model.contrastive_heads().temp.val(),
+            targets,
+            LABEL_SMOOTHING,
+        )
+        .loss;
         check_scalar(
             loss_key,
             scalar(loss.clone().inner()),

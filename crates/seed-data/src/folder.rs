@@ -190,11 +190,9 @@ fn read_list(folder: &Path, list: &Path) -> Result<Captions, DataError> {
 
 /// Finds the pictures with a text file beside each.
 fn read_text_files(folder: &Path) -> Result<Captions, DataError> {
-    let mut pictures = Vec::new();
-    find_pictures(folder, &mut pictures)?;
     let mut found = Captions::new();
     let mut missing = Vec::new();
-    for path in pictures {
+    for path in pictures_below(folder)? {
         let below = path.strip_prefix(folder).unwrap_or(&path);
         let id = below.to_str().and_then(relative);
         let id = id.ok_or_else(|| DataError::Caption {
@@ -228,12 +226,19 @@ fn read_text_files(folder: &Path) -> Result<Captions, DataError> {
     if missing.is_empty() {
         return Ok(found);
     }
-    missing.sort();
     Err(DataError::MissingCaptions {
         path: folder.to_owned(),
         count: missing.len(),
         examples: missing.into_iter().take(LISTED).collect(),
     })
+}
+
+/// Every picture below a folder by its extension, sorted by path.
+pub fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Vec::new();
+    find_pictures(folder, &mut found)?;
+    found.sort();
+    Ok(found)
 }
 
 /// Collects the picture files in and below a folder. Links to folders are not followed, so there

@@ -20,7 +20,7 @@ pub use cache::{Cache, CacheKey, RowWriter, Rows};
 pub use caption::{MAX_WORDS, blip_caption, blip_caption_with_prompt, blip_question};
 pub use corpus::{Concept, ConceptFilter, Corpus, CorpusSet, Drawing, RenderedSet, Subset, Vendor};
 pub use error::DataError;
-pub use folder::{FolderOptions, FolderSet};
+pub use folder::{FolderOptions, FolderSet, pictures_below};
 pub use loader::{Batch, Batches, ItemContext, Loader, LoaderConfig, LoaderError, item_rng, order};
 pub use pair::PairSet;
 pub use picture::{Alpha, PictureError, PictureOptions, decode_picture, read_picture};

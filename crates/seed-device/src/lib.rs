@@ -18,6 +18,6 @@ mod open;
 mod spec;
 
 pub use burn::tensor::Device;
-pub use dtype::Precision;
+pub use dtype::{Precision, UnknownPrecision};
 pub use open::{compiled_backends, seed, step_seed, test_device};
 pub use spec::{DeviceError, DeviceSpec};

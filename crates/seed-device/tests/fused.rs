@@ -175,13 +175,15 @@ fn linear_equals_burns_with_all_three_gradients() {
     }
 }
 
+/// What is compared: the precision to compute in is its second argument.
+type Operation<'a> = &'a dyn Fn(Tensor<3>, DType) -> Tensor<3>;
+
 #[test]
 fn halves_give_what_f32_gives_within_their_precision() {
     let device = device();
     let shape = [3, 9, 32];
     let (x, weights) = (normal(shape, &device), normal(shape, &device));
     let (row, matrix) = (normal([32], &device), normal([32, 32], &device));
-    type Operation<'a> = &'a dyn Fn(Tensor<3>, DType) -> Tensor<3>;
     let vector = |dtype| Tensor::<1>::from_data(row.clone(), &device).cast(dtype);
     let operations: [(&str, Operation); 4] = [
         ("softmax", &|x, _| fused::softmax(x)),

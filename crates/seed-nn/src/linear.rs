@@ -76,13 +76,11 @@ impl Linear {
     /// - input: `[.., input]`
     /// - output: `[.., output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match &self.bias {
-            Some(bias) => self.forward_biased(x, bias.val()),
-            None => {
-                let weight = self.weight.val().cast(x.dtype());
-                linear(x, weight, None)
-            }
+        if let Some(bias) = &self.bias {
+            return self.forward_biased(x, bias.val());
         }
+        let weight = self.weight.val().cast(x.dtype());
+        linear(x, weight, None)
     }
 
     /// The product with another bias than the layer's own.

@@ -4,13 +4,13 @@
 //! - original code: `blip2_qformer_casual.py` of the SEED repository
 
 use burn::{
-    module::{Initializer, Module, Param},
+    module::{Module, Param},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, l2_normalize};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{QFormer, QFormerConfig, QueryAttention, q_former::bert_normal};
+use crate::{ContrastiveHeads, QFormer, QFormerConfig, QueryAttention, q_former::bert_normal};
 
 /// Sizes and options of a [`CausalQFormer`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,8 +22,8 @@ pub struct CausalQFormerConfig {
     pub queries: usize,
     /// Which other queries a query sees.
     pub attention: QueryAttention,
-    /// Width of the contrastive space of stage I.
-    pub embed_dim: usize,
+    /// Width of the contrastive space of stage I; none for a model that only makes codes.
+    pub embed_dim: Option<usize>,
 }
 
 impl CausalQFormerConfig {
@@ -32,13 +32,8 @@ impl CausalQFormerConfig {
         let part = "causal Q-Former";
         self.q_former.validate(part)?;
         ConfigError::check(self.queries > 0, part, "queries", self.queries, "positive")?;
-        ConfigError::check(
-            self.embed_dim > 0,
-            part,
-            "embed_dim",
-            self.embed_dim,
-            "positive",
-        )?;
+        let embed_dim = self.embed_dim.unwrap_or(1);
+        ConfigError::check(embed_dim > 0, part, "embed_dim", embed_dim, "positive")?;
         ConfigError::check(
             self.q_former.cross_attention_every > 0,
             part,
@@ -56,14 +51,13 @@ impl CausalQFormerConfig {
     pub fn init(&self, device: &Device) -> Result<CausalQFormer, ConfigError> {
         self.validate()?;
         let width = self.q_former.width;
-        let head = || LinearConfig::new(width, self.embed_dim).init(device);
         Ok(CausalQFormer {
             ln_vision: LayerNormConfig::new(self.q_former.context_width).init(device),
             query_tokens: bert_normal(width).init([1, self.queries, width], device),
             q_former: self.q_former.init("causal Q-Former", device)?,
-            vision_proj: head(),
-            text_proj: head(),
-            temp: Initializer::Constant { value: 0.07 }.init([1], device),
+            heads: self
+                .embed_dim
+                .map(|embed_dim| ContrastiveHeads::new(width, embed_dim, device)),
             attention: self.attention,
         })
     }
@@ -78,12 +72,8 @@ pub struct CausalQFormer {
     pub query_tokens: Param<Tensor<3>>,
     /// Transformer of queries and of text.
     pub q_former: QFormer,
-    /// `[width → embed_dim]`, from the last causal embedding.
-    pub vision_proj: Linear,
-    /// `[width → embed_dim]`, from the first text state.
-    pub text_proj: Linear,
-    /// Temperature of stage I, `[1]`; it divides.
-    pub temp: Param<Tensor<1>>,
+    /// What stage I compares pictures and captions with.
+    pub heads: Option<ContrastiveHeads>,
     #[module(skip)]
     attention: QueryAttention,
 }
@@ -110,10 +100,14 @@ impl CausalQFormer {
     ///
     /// - embeddings: `[batch, queries, width]`, causal embeddings or their reconstruction from codes
     /// - output: `[batch, embed_dim]`
+    ///
+    /// # Panics
+    ///
+    /// Panics if the model has no contrastive heads.
     pub fn image_feature(&self, embeddings: Tensor<3>) -> Tensor<2> {
         let last = embeddings.dims()[1] - 1;
         let last = embeddings.narrow(1, last, 1).squeeze_dim::<2>(1);
-        l2_normalize(self.vision_proj.forward(last))
+        self.contrastive_heads().image_feature(last)
     }
 
     /// Unit-length text feature: the projection of the first (`[CLS]`) state.
@@ -122,9 +116,24 @@ impl CausalQFormer {
     ///
     /// - ids, mask: `[batch, length]`
     /// - output: `[batch, embed_dim]`
+    ///
+    /// # Panics
+    ///
+    /// Panics if the model has no contrastive heads or no text side.
     pub fn text_feature(&self, ids: Tensor<2, Int>, mask: Tensor<2, Int>) -> Tensor<2> {
-        let states = self.q_former.forward_text(ids, mask);
-        let first = states.narrow(1, 0, 1).squeeze_dim::<2>(1);
-        l2_normalize(self.text_proj.forward(first))
+        self.contrastive_heads()
+            .text_feature(self.q_former.forward_text(ids, mask))
+    }
+
+    /// The heads of stage I.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the model was made for codes alone, without `embed_dim`.
+    pub fn contrastive_heads(&self) -> &ContrastiveHeads {
+        match &self.heads {
+            Some(heads) => heads,
+            None => panic!("this Causal Q-Former was built without `embed_dim`"),
+        }
     }
 }

@@ -74,29 +74,49 @@ const CODE_AUTOENCODER: &[KeyRule] = &[
 
 /// Keys of [`crate::CausalQFormer`], in the layout of `causal_qformer.pth`.
 pub fn causal_q_former_keys() -> KeyMap {
-    KeyMap::identity().nest("q_former", "Qformer.bert", Q_FORMER)
+    KeyMap::identity()
+        .nest("q_former", "Qformer.bert", Q_FORMER)
+        .nest("heads", "", &[("", "")])
 }
 
 /// Keys of [`crate::TokenEncoder`]: the Q-Former's are the reference's; the raster layout, which the
 /// reference does not have, keeps our names.
 pub fn token_encoder_keys() -> KeyMap {
-    KeyMap::identity()
-        .nest("QFormer.q_former", "Qformer.bert", Q_FORMER)
-        .nest("QFormer", "", &[("", "")])
-        .nest("Raster", "raster", &[("", "")])
+    token_encoder_below(KeyMap::identity(), "")
 }
 
 /// Keys of [`crate::CodeAutoencoder`], in the layout of `seed_tokenizer.pth` (v1) and
 /// `seed_quantizer.pt` (v2).
 pub fn code_autoencoder_keys() -> KeyMap {
-    KeyMap::new(CODE_AUTOENCODER)
+    code_autoencoder_below(KeyMap::identity(), "")
+}
+
+/// Keys of [`crate::SeedTokenizer`]: all published files as one.
+pub fn tokenizer_keys() -> KeyMap {
+    let keys = KeyMap::new(&[("image", "visual_encoder")]);
+    let keys = token_encoder_below(keys, "tokens.");
+    code_autoencoder_below(keys, "codes.").nest("codes", "", &[("", "")])
+}
+
+fn token_encoder_below(keys: KeyMap, ours: &str) -> KeyMap {
+    let at = |path: &str| format!("{ours}{path}");
+    keys.nest(&at("QFormer.q_former"), "Qformer.bert", Q_FORMER)
+        .nest(&at("QFormer.heads"), "", &[("", "")])
+        .nest(&at("QFormer"), "", &[("", "")])
+        .nest(&at("Raster.heads"), "raster", &[("", "")])
+        .nest(&at("Raster"), "raster", &[("", "")])
+}
+
+fn code_autoencoder_below(keys: KeyMap, ours: &str) -> KeyMap {
+    let at = |path: &str| format!("{ours}{path}");
+    keys.nest(ours.trim_end_matches('.'), "", CODE_AUTOENCODER)
         .nest(
-            "text_head.reverse.q_former",
+            &at("text_head.reverse.q_former"),
             "Reverse_Qformer.bert",
             Q_FORMER,
         )
         .nest(
-            "image_head.reverse.q_former",
+            &at("image_head.reverse.q_former"),
             "Reverse_Qformer.bert",
             Q_FORMER,
         )

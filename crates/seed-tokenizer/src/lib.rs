@@ -9,10 +9,14 @@
 
 mod causal_q_former;
 mod code_autoencoder;
+mod contrastive_heads;
+mod cost;
 mod heads;
 mod keys;
+pub mod nano;
 mod objectives;
 mod presets;
+mod published;
 mod q_former;
 mod quantizer;
 mod raster;
@@ -21,16 +25,19 @@ mod tokenizer;
 
 pub use causal_q_former::{CausalQFormer, CausalQFormerConfig};
 pub use code_autoencoder::{CodeAutoencoder, CodeAutoencoderConfig, TaskLayer};
+pub use contrastive_heads::ContrastiveHeads;
+pub use cost::{Cost, PartCost, StepCost};
 pub use heads::{
     BlockStack, BlockStackConfig, ImageHead, ImageHeadConfig, ImageHeadForm, ReverseQFormer,
     ReverseQFormerConfig, TextHead, TextHeadConfig,
 };
-pub use keys::{causal_q_former_keys, code_autoencoder_keys, token_encoder_keys};
+pub use keys::{causal_q_former_keys, code_autoencoder_keys, token_encoder_keys, tokenizer_keys};
 pub use objectives::{
     Contrast, LABEL_SMOOTHING, StageTwoLosses, StageTwoTargets, StageTwoWeights, concept_targets,
     contrast, cosine_distance, diagonal_targets,
 };
 pub use presets::SeedConfig;
+pub use published::{PublishedTokenizer, TOKENIZER_FILE, TokenizerError};
 pub use q_former::{
     BertAttention, BertMlp, QFormer, QFormerConfig, QFormerEmbeddings, QFormerLayer,
     QueryAttention, TextSideConfig,

@@ -86,7 +86,7 @@ impl SeedConfig {
                 },
                 queries: 32,
                 attention: QueryAttention::Causal,
-                embed_dim: 128,
+                embed_dim: Some(128),
             }),
             codes: CodeAutoencoderConfig {
                 width,
@@ -170,7 +170,7 @@ impl SeedConfig {
                 },
                 queries: 32,
                 attention: QueryAttention::Causal,
-                embed_dim: 256,
+                embed_dim: Some(256),
             }),
             codes: CodeAutoencoderConfig {
                 width,

@@ -2,13 +2,13 @@
 //! order. It is the other side of the ablation "causal 1D tokens against 2D ones".
 
 use burn::{
-    module::{Initializer, Module, Param},
+    module::Module,
     tensor::{Device, Int, Tensor, module::adaptive_avg_pool2d},
 };
-use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, l2_normalize};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockStack, BlockStackConfig, QFormer, QFormerConfig};
+use crate::{BlockStack, BlockStackConfig, ContrastiveHeads, QFormer, QFormerConfig};
 
 /// Sizes of a [`RasterEncoder`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,15 +39,12 @@ impl RasterConfig {
         let every = self.text.cross_attention_every;
         ConfigError::check(every == 0, part, "text.cross_attention_every", every, "0")?;
         let width = self.text.width;
-        let head = || LinearConfig::new(width, self.embed_dim).init(device);
         Ok(RasterEncoder {
             ln_vision: LayerNormConfig::new(self.text.context_width).init(device),
             input_proj: LinearConfig::new(self.text.context_width, width).init(device),
             stack: self.blocks.init(width, rows * columns, device)?,
             text: self.text.init(part, device)?,
-            vision_proj: head(),
-            text_proj: head(),
-            temp: Initializer::Constant { value: 0.07 }.init([1], device),
+            heads: ContrastiveHeads::new(width, self.embed_dim, device),
             grid: self.grid,
         })
     }
@@ -64,12 +61,8 @@ pub struct RasterEncoder {
     pub stack: BlockStack,
     /// Text side of stage I.
     pub text: QFormer,
-    /// `[width → embed_dim]`, from the mean of the tokens.
-    pub vision_proj: Linear,
-    /// `[width → embed_dim]`, from the first text state.
-    pub text_proj: Linear,
-    /// Temperature of stage I, `[1]`; it divides.
-    pub temp: Param<Tensor<1>>,
+    /// What stage I compares pictures and captions with.
+    pub heads: ContrastiveHeads,
     grid: [usize; 2],
 }
 
@@ -101,10 +94,8 @@ impl RasterEncoder {
     /// - embeddings: `[batch, tokens, width]`
     /// - output: `[batch, embed_dim]`
     pub fn image_feature(&self, embeddings: Tensor<3>) -> Tensor<2> {
-        l2_normalize(
-            self.vision_proj
-                .forward(embeddings.mean_dim(1).squeeze_dim::<2>(1)),
-        )
+        self.heads
+            .image_feature(embeddings.mean_dim(1).squeeze_dim::<2>(1))
     }
 
     /// Unit-length text feature.
@@ -114,11 +105,6 @@ impl RasterEncoder {
     /// - ids, mask: `[batch, length]`
     /// - output: `[batch, embed_dim]`
     pub fn text_feature(&self, ids: Tensor<2, Int>, mask: Tensor<2, Int>) -> Tensor<2> {
-        let first = self
-            .text
-            .forward_text(ids, mask)
-            .narrow(1, 0, 1)
-            .squeeze_dim::<2>(1);
-        l2_normalize(self.text_proj.forward(first))
+        self.heads.text_feature(self.text.forward_text(ids, mask))
     }
 }

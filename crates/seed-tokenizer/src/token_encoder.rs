@@ -109,8 +109,8 @@ impl TokenEncoder {
     /// The temperature of stage I, `[1]`.
     pub fn temperature(&self) -> Tensor<1> {
         match self {
-            Self::QFormer(encoder) => encoder.temp.val(),
-            Self::Raster(encoder) => encoder.temp.val(),
+            Self::QFormer(encoder) => encoder.contrastive_heads().temp.val(),
+            Self::Raster(encoder) => encoder.heads.temp.val(),
         }
     }
 }

@@ -1,15 +1,19 @@
 //! What a trained tokenizer is worth on the held-out sets.
 
-use burn::tensor::Tensor;
-use seed_data::PairSet;
+use std::ops::Range;
+
+use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
+use seed_data::{DataError, EvalTransform, Normalize, PairSet, TextTokenizer};
 use seed_eval::{
     CodebookHealth, Features, GroundTruth, Neighbour, PixelControl, nearest,
     report::RetrievalResult,
 };
+use seed_tokenizer::{CodeAutoencoder, SeedTokenizer, TokenEncoder};
 
 use super::{
     EvaluationSet, FrozenRows, RecipeError, TokenizerTraining, TrainedTokenizer, Views,
-    tensors::tokens,
+    tensors::{stack, tokens},
 };
 
 /// Pictures or captions that go through a model at once.
@@ -55,11 +59,9 @@ impl TokenizerTraining<'_> {
             codes,
         } = self.encode(trained, &image_tokens)?;
 
-        let concepts: Vec<usize> = (0..set.len()).map(|index| set.concept(index)).collect();
-        let candidates = first_of_each(&concepts);
-        let text_concepts: Vec<usize> = candidates.iter().map(|&index| concepts[index]).collect();
-        let texts = self.caption_features(trained, set, &candidates)?;
+        let (candidates, concepts, text_concepts) = candidates_of(set);
         let truth = GroundTruth::new(&concepts, &text_concepts)?;
+        let texts = self.caption_features(trained, set, &candidates)?;
 
         let pictures = (0..set.len())
             .map(|index| set.picture(index))
@@ -101,20 +103,13 @@ impl TokenizerTraining<'_> {
         set: &dyn PairSet,
         indices: &[usize],
     ) -> Result<Features, RecipeError> {
-        let mut rows = Rows::default();
-        for chunk in indices.chunks(BATCH) {
-            let captions: Vec<&str> = chunk
-                .iter()
-                .map(|&index| set.captions(index)[0].as_str())
-                .collect();
-            let batch = self
-                .frozen
-                .tokenizer
-                .encode_batch(&captions, self.config.text_length)?;
-            let (ids, mask) = tokens(batch, self.device);
-            rows.push(trained.tokens.text_feature(ids, mask));
-        }
-        rows.features()
+        caption_features(
+            &trained.tokens,
+            &self.frozen.tokenizer,
+            self.config.text_length,
+            self.device,
+            (set, indices),
+        )
     }
 
     fn encode(
@@ -122,27 +117,98 @@ impl TokenizerTraining<'_> {
         trained: &TrainedTokenizer,
         image_tokens: &FrozenRows,
     ) -> Result<Pictures, RecipeError> {
-        let (mut embeddings, mut rebuilt, mut codes) = (Rows::default(), Rows::default(), vec![]);
-        for start in (0..image_tokens.pictures).step_by(BATCH) {
-            let range = start..(start + BATCH).min(image_tokens.pictures);
-            let causal = trained
-                .tokens
-                .forward(image_tokens.tensor(0, range, self.device)?);
-            let ids = trained.codes.encode(causal.clone());
-            embeddings.push(trained.tokens.image_feature(causal));
-            rebuilt.push(
-                trained
-                    .tokens
-                    .image_feature(trained.codes.reconstruct(ids.clone())),
-            );
-            codes.extend(ids.into_data().iter::<i64>().map(|code| code as u32));
-        }
-        Ok(Pictures {
-            embeddings: embeddings.features()?,
-            rebuilt: rebuilt.features()?,
-            codes,
+        Pictures::of(
+            &trained.tokens,
+            &trained.codes,
+            image_tokens.pictures,
+            |range| Ok(image_tokens.tensor(0, range, self.device)?),
+        )
+    }
+}
+
+/// Retrieval by a whole tokenizer, from pictures, without a cache.
+pub struct RetrievalEvaluation<'a> {
+    /// The tokenizer, with contrastive heads and a text side.
+    pub model: &'a SeedTokenizer,
+    /// Side of its pictures in pixels.
+    pub image_size: usize,
+    /// Its text tokenizer.
+    pub tokenizer: &'a TextTokenizer,
+    /// Longest caption in tokens.
+    pub text_length: usize,
+    /// Where the model is, without autodiff.
+    pub device: &'a Device,
+}
+
+impl RetrievalEvaluation<'_> {
+    /// Scores a set: with causal embeddings, and with codes. `on_batch` hears of each batch of pictures.
+    pub fn scores(
+        &self,
+        held_out: &EvaluationSet,
+        mut on_batch: impl FnMut(usize),
+    ) -> Result<RetrievalResult, RecipeError> {
+        let set = held_out.set.as_ref();
+        let (transform, size) = (EvalTransform::new(self.image_size as u32), self.image_size);
+        let pictures = Pictures::of(&self.model.tokens, &self.model.codes, set.len(), |range| {
+            let count = range.len();
+            let images = range
+                .into_par_iter()
+                .map(|index| Ok(transform.tensor(&set.picture(index)?, &Normalize::clip())))
+                .collect::<Result<Vec<_>, DataError>>()?;
+            on_batch(count);
+            let images = stack(images, [count, 3, size, size], self.device);
+            Ok(self.model.image.forward(images))
+        })?;
+        let (candidates, concepts, text_concepts) = candidates_of(set);
+        let truth = GroundTruth::new(&concepts, &text_concepts)?;
+        let texts = caption_features(
+            &self.model.tokens,
+            self.tokenizer,
+            self.text_length,
+            self.device,
+            (set, &candidates),
+        )?;
+        Ok(RetrievalResult {
+            split: held_out.split.to_owned(),
+            source: held_out.source.clone(),
+            concepts: held_out.concepts.to_owned(),
+            images: set.len(),
+            texts: candidates.len(),
+            embeddings: truth.cosine(&pictures.embeddings, &texts)?,
+            codes: Some(truth.cosine(&pictures.rebuilt, &texts)?),
+            pixels: None,
+            chance: truth.chance(),
         })
     }
+}
+
+/// The captions that pictures choose among, as pairs that bear them; then what each picture shows, and
+/// what each caption names.
+fn candidates_of(set: &dyn PairSet) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+    let concepts: Vec<usize> = (0..set.len()).map(|index| set.concept(index)).collect();
+    let candidates = first_of_each(&concepts);
+    let named = candidates.iter().map(|&index| concepts[index]).collect();
+    (candidates, concepts, named)
+}
+
+/// Unit-length features of the first captions of some pairs.
+fn caption_features(
+    encoder: &TokenEncoder,
+    tokenizer: &TextTokenizer,
+    text_length: usize,
+    device: &Device,
+    (set, indices): (&dyn PairSet, &[usize]),
+) -> Result<Features, RecipeError> {
+    let mut rows = Rows::default();
+    for chunk in indices.chunks(BATCH) {
+        let captions: Vec<&str> = chunk
+            .iter()
+            .map(|&index| set.captions(index)[0].as_str())
+            .collect();
+        let (ids, mask) = tokens(tokenizer.encode_batch(&captions, text_length)?, device);
+        rows.push(encoder.text_feature(ids, mask));
+    }
+    rows.features()
 }
 
 /// A set's pictures as features and codes.
@@ -150,6 +216,31 @@ struct Pictures {
     embeddings: Features,
     rebuilt: Features,
     codes: Vec<u32>,
+}
+
+impl Pictures {
+    /// Reads the image tokens of `count` pictures, a batch at a time.
+    fn of(
+        encoder: &TokenEncoder,
+        autoencoder: &CodeAutoencoder,
+        count: usize,
+        mut image_tokens: impl FnMut(Range<usize>) -> Result<Tensor<3>, RecipeError>,
+    ) -> Result<Self, RecipeError> {
+        let (mut embeddings, mut rebuilt, mut codes) = (Rows::default(), Rows::default(), vec![]);
+        for start in (0..count).step_by(BATCH) {
+            let range = start..(start + BATCH).min(count);
+            let causal = encoder.forward(image_tokens(range)?);
+            let ids = autoencoder.encode(causal.clone());
+            embeddings.push(encoder.image_feature(causal));
+            rebuilt.push(encoder.image_feature(autoencoder.reconstruct(ids.clone())));
+            codes.extend(ids.into_data().iter::<i64>().map(|code| code as u32));
+        }
+        Ok(Self {
+            embeddings: embeddings.features()?,
+            rebuilt: rebuilt.features()?,
+            codes,
+        })
+    }
 }
 
 /// Feature rows gathered batch by batch.

@@ -11,11 +11,12 @@ mod stage_one;
 mod stage_two;
 mod tensors;
 mod tokenizer_report;
+mod tokenizer_run;
 mod tokenizer_training;
 
 pub use clip::{ClipBatch, ClipRecipe, ClipTrainee};
 pub use error::RecipeError;
-pub use evaluation::Judged;
+pub use evaluation::{Judged, RetrievalEvaluation};
 pub use frozen::{FrozenCache, FrozenRows, Views};
 pub use pretraining::{
     ClipPretraining, ClipPretrainingConfig, train_tokenizer_of, training_concepts,
@@ -25,6 +26,7 @@ pub use stage_one::{
     Positives, StageOne, StageOneBatch, StageOneItem, stage_one_batch, stage_one_loader,
 };
 pub use stage_two::{StageTwo, StageTwoBatch, StageTwoItem, stage_two_batch, stage_two_loader};
+pub use tokenizer_run::{TokenizerRun, TokenizerRunOutcome};
 pub use tokenizer_training::{
     FrozenParts, TokenizerOutcome, TokenizerTraining, TokenizerTrainingConfig, TrainedTokenizer,
 };

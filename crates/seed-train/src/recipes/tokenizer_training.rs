@@ -9,8 +9,8 @@ use burn::{
 use seed_data::{Cache, LoaderConfig, Style, TextTokenizer, TrainTransform};
 use seed_encoders::{ClipText, ClipTextConfig, EvaVit};
 use seed_tokenizer::{
-    CodeAutoencoder, LABEL_SMOOTHING, SeedConfig, StageTwoWeights, TokenEncoder,
-    code_autoencoder_keys, token_encoder_keys,
+    CodeAutoencoder, LABEL_SMOOTHING, SeedConfig, SeedTokenizer, StageTwoWeights, TOKENIZER_FILE,
+    TokenEncoder, token_encoder_keys, tokenizer_keys,
 };
 use serde::{Deserialize, Serialize};
 
@@ -121,8 +121,9 @@ pub struct TokenizerTraining<'a> {
 }
 
 impl TokenizerTraining<'_> {
-    /// Runs both stages, or goes on where the run stopped, and writes `tokens.safetensors` and
-    /// `codes.safetensors` into the run's folder.
+    /// Runs both stages, or goes on where the run stopped. The run's folder then holds stage I's result
+    /// (`tokens.safetensors`), the whole tokenizer (`tokenizer.safetensors`) and the text tokenizer
+    /// (`tokenizer.json`).
     pub fn train(&self, run: &mut RunDir) -> Result<TokenizerOutcome, RecipeError> {
         self.config.validate()?;
         let image_tokens = self.training_image_tokens()?;
@@ -154,15 +155,17 @@ impl TokenizerTraining<'_> {
             });
         }
         let codes = codes.to_device(self.device).valid();
-        let path = run.path().join("codes.safetensors");
-        let provenance = self.provenance(&self.config.model.codes);
-        seed_weights::save(
-            &codes,
-            &path,
-            &code_autoencoder_keys(),
-            DType::F32,
-            provenance,
-        )?;
+        let whole = SeedTokenizer {
+            image: self.frozen.image.clone(),
+            tokens: tokens.clone(),
+            codes: codes.clone(),
+        };
+        let path = run.path().join(TOKENIZER_FILE);
+        let provenance = self.provenance(&self.config.model);
+        seed_weights::save(&whole, &path, &tokenizer_keys(), DType::F32, provenance)?;
+        self.frozen
+            .tokenizer
+            .save(&run.path().join("tokenizer.json"))?;
         let trained = TrainedTokenizer {
             tokens,
             tokens_identity,

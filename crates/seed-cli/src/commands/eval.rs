@@ -1,0 +1,163 @@
+//! `seed eval`: how good a model is on held-out data.
+
+use std::{error::Error, path::PathBuf, sync::Arc};
+
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use seed_data::{Cache, Corpus, FolderOptions, FolderSet, TextTokenizer};
+use seed_encoders::nano;
+use seed_eval::{Report, report::RetrievalResult};
+use seed_tokenizer::TokenEncoderConfig;
+use seed_train::recipes::{EvaluationSet, RetrievalEvaluation, Splits, TokenizerTrainingConfig};
+
+use crate::{
+    Outcome, Status,
+    model::{Model, ModelArguments},
+    output,
+};
+
+/// Evaluate a model.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Retrieval(RetrievalArguments),
+}
+
+/// Image-text retrieval with causal embeddings, and with codes.
+///
+/// Scores are R@1, R@5 and R@10 in both directions, beside chance. Without --data the held-out vendors of the
+/// embedded corpus are used.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed eval retrieval
+  seed eval retrieval --checkpoint runs/photos --data held-out/
+  seed eval retrieval --checkpoint weights/ --text-tokenizer bert/tokenizer.json --data coco/ --format json")]
+pub(crate) struct RetrievalArguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Pictures with captions: a folder with captions.jsonl, or a .txt beside each picture.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The text tokenizer, a tokenizer.json; else the one beside the checkpoint.
+    #[arg(long, value_name = "FILE")]
+    text_tokenizer: Option<PathBuf>,
+    /// Longest caption in tokens; the reference evaluates with 35.
+    #[arg(long, default_value_t = 35)]
+    text_length: usize,
+    /// How the scores are written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+impl Command {
+    pub(crate) fn run(&self, quiet: bool) -> Outcome {
+        match self {
+            Self::Retrieval(arguments) => arguments.run(quiet),
+        }
+    }
+}
+
+impl RetrievalArguments {
+    fn run(&self, quiet: bool) -> Outcome {
+        let tokenizer = self.tokenizer()?;
+        let model = self.model.load()?;
+        let longest = longest_caption(&model)?;
+        let evaluation = RetrievalEvaluation {
+            model: &model.tokenizer,
+            image_size: model.config.image.image_size,
+            tokenizer: &tokenizer,
+            text_length: self.text_length.min(longest),
+            device: &model.device,
+        };
+        let mut results = Vec::new();
+        for set in self.sets()? {
+            let bar = progress(&set, quiet);
+            results.push(evaluation.scores(&set, |count| bar.inc(count as u64))?);
+            bar.finish_and_clear();
+        }
+        output::to_stdout(self.written(results)?.as_bytes())?;
+        Ok(Status::Done)
+    }
+
+    fn written(&self, results: Vec<RetrievalResult>) -> Result<String, Box<dyn Error>> {
+        if self.format == Format::Json {
+            return Ok(serde_json::to_string_pretty(&results)? + "\n");
+        }
+        let name = self.model.checkpoint.as_deref().unwrap_or("nano");
+        let report = results
+            .into_iter()
+            .fold(Report::new(format!("Retrieval: {name}")), Report::retrieval);
+        Ok(report.terminal_table() + "\n")
+    }
+
+    fn sets(&self) -> Result<Vec<EvaluationSet>, Box<dyn Error>> {
+        if let Some(folder) = &self.data {
+            return Ok(vec![EvaluationSet {
+                split: "test",
+                source: folder.display().to_string(),
+                concepts: "all pictures",
+                set: Arc::new(FolderSet::open(folder, FolderOptions::default())?),
+            }]);
+        }
+        let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;
+        let size = TokenizerTrainingConfig::nano().render_size;
+        let splits = Splits::of_corpus(&Corpus::embedded()?, size, &[], &cache)?;
+        Ok(splits.evaluations)
+    }
+
+    /// The text tokenizer that was named, or the one beside the checkpoint, or the nano one.
+    fn tokenizer(&self) -> Result<TextTokenizer, Box<dyn Error>> {
+        if let Some(file) = &self.text_tokenizer {
+            return Ok(TextTokenizer::from_file(file)?);
+        }
+        let Some(reference) = &self.model.checkpoint else {
+            return Ok(TextTokenizer::from_json(nano::tokenizer_json())?);
+        };
+        let path = crate::model::local(reference)?;
+        let folder = if path.is_dir() {
+            path.as_path()
+        } else {
+            path.parent().unwrap_or(&path)
+        };
+        let beside = folder.join("tokenizer.json");
+        if beside.is_file() {
+            return Ok(TextTokenizer::from_file(&beside)?);
+        }
+        Err(format!(
+            "{} is not there: give the text tokenizer of this checkpoint with --text-tokenizer (bert-base-uncased's with [DEC] for the released ones)",
+            beside.display()
+        )
+        .into())
+    }
+}
+
+/// Retrieval needs what codes do not: contrastive heads and a text side.
+fn longest_caption(model: &Model) -> Result<usize, Box<dyn Error>> {
+    if let TokenEncoderConfig::QFormer(config) = &model.config.tokens
+        && (config.embed_dim.is_none() || config.q_former.text.is_none())
+    {
+        return Err("this checkpoint has no contrastive heads and no text side (the released v2 file leaves them out), so it cannot be compared with captions".into());
+    }
+    Ok(model.config.tokens.max_text_length())
+}
+
+fn progress(set: &EvaluationSet, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let style = "{msg:40} {bar:30} {pos}/{len}  {per_sec}  {eta} left";
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let name = format!("{} {}, {}", set.split, set.source, set.concepts);
+    ProgressBar::new(set.set.len() as u64)
+        .with_style(style)
+        .with_message(name)
+}

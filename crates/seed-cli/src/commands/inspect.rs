@@ -1,0 +1,196 @@
+//! `seed inspect`: what is in a checkpoint.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use seed_weights::Checkpoint;
+
+use crate::{
+    Outcome, Status,
+    model::local,
+    output::{self, bytes, thousands},
+};
+
+/// Show what a checkpoint holds: its format, what it is, and its modules with shapes, types and sizes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed inspect seed_quantizer.pt
+  seed inspect causal_qformer.pth --depth 2
+  seed inspect runs/tokenizer/tokenizer.safetensors --all")]
+pub(crate) struct Arguments {
+    /// A file, a folder, an index of shards, or hf:OWNER/NAME[@REVISION].
+    #[arg(value_name = "CHECKPOINT")]
+    input: String,
+    /// Levels of the tree of modules that are shown.
+    #[arg(long, default_value_t = 3)]
+    depth: usize,
+    /// Every tensor.
+    #[arg(long, conflicts_with = "depth")]
+    all: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(&self) -> Outcome {
+        let checkpoint = Checkpoint::open(local(&self.input)?)?;
+        let depth = if self.all { usize::MAX } else { self.depth };
+        output::to_stdout(described(&checkpoint, depth).as_bytes())?;
+        Ok(Status::Done)
+    }
+}
+
+fn described(checkpoint: &Checkpoint, depth: usize) -> String {
+    let mut root = Node::default();
+    for key in checkpoint.keys() {
+        let shape = checkpoint.shape(key).unwrap_or_default().to_vec();
+        let element = checkpoint.element_type(key);
+        let elements = shape.iter().product::<usize>() as u64;
+        let leaf = Leaf {
+            shape,
+            elements,
+            bytes: element.map_or(0, |element| elements * element.size() as u64),
+            element: element.map_or_else(|| "?".to_owned(), |e| format!("{e:?}").to_lowercase()),
+        };
+        root.insert(key, leaf);
+    }
+    let mut text = format!("{}\n", checkpoint.name());
+    text += &format!("format      {}\n", checkpoint.format());
+    text += &format!("what it is  {}\n", what_it_is(checkpoint));
+    text += &format!(
+        "holds       {} tensors, {} elements, {} ({})\n",
+        thousands(root.leaves),
+        thousands(root.elements),
+        bytes(root.bytes),
+        root.types()
+    );
+    for (key, value) in checkpoint.metadata() {
+        let shown: String = value.chars().take(200).collect();
+        let rest = if shown.len() < value.len() { "…" } else { "" };
+        text += &format!("metadata    {key}: {shown}{rest}\n");
+    }
+    text.push('\n');
+    root.write(&mut text, 0, depth);
+    text
+}
+
+/// Which of the models that this project knows the keys belong to.
+fn what_it_is(checkpoint: &Checkpoint) -> String {
+    let has = |key: &str| checkpoint.shape(key).is_some();
+    let is_vit = |prefix: &str| has(&format!("{prefix}blocks.0.attn.q_bias"));
+    let known: &[(&str, bool)] = &[
+        (
+            "SEED tokenizer of this library",
+            checkpoint.metadata().contains_key("config") && has("quantize.embedding.weight"),
+        ),
+        (
+            "SEED v2, quantiser and image head (seed_quantizer.pt)",
+            has("image_down.0.weight"),
+        ),
+        (
+            "SEED v1, stage II (seed_tokenizer.pth)",
+            has("distill_text_proj.weight"),
+        ),
+        (
+            "SEED v2, training code of February 2024",
+            has("distill_image_proj.weight"),
+        ),
+        (
+            "Causal Q-Former or BLIP-2, stage I (causal_qformer.pth, blip2_pretrained.pth)",
+            has("query_tokens") && has("vision_proj.weight"),
+        ),
+        (
+            "EVA image tower (eva_vit_g.pth)",
+            is_vit("") || is_vit("visual_encoder."),
+        ),
+        (
+            "CLIP of the transformers library",
+            has("text_model.final_layer_norm.weight"),
+        ),
+        (
+            "OPT of the transformers library",
+            has("model.decoder.embed_tokens.weight") || has("decoder.embed_tokens.weight"),
+        ),
+    ];
+    let found = known.iter().find(|(_, matches)| *matches);
+    found.map_or_else(
+        || "none of the models this program knows".to_owned(),
+        |(name, _)| (*name).to_owned(),
+    )
+}
+
+struct Leaf {
+    shape: Vec<usize>,
+    element: String,
+    elements: u64,
+    bytes: u64,
+}
+
+/// A module: its tensors and the modules in it.
+#[derive(Default)]
+struct Node {
+    children: BTreeMap<Name, Node>,
+    tensor: Option<Leaf>,
+    leaves: u64,
+    elements: u64,
+    bytes: u64,
+    of_type: BTreeMap<String, u64>,
+}
+
+/// Numbers sort as numbers, so that block 2 comes before block 10.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Index(u64),
+    Word(String),
+}
+
+impl Node {
+    fn insert(&mut self, key: &str, leaf: Leaf) {
+        self.leaves += 1;
+        self.elements += leaf.elements;
+        self.bytes += leaf.bytes;
+        *self.of_type.entry(leaf.element.clone()).or_default() += 1;
+        let (head, rest) = key
+            .split_once('.')
+            .map_or((key, None), |(h, r)| (h, Some(r)));
+        let name = head
+            .parse()
+            .map_or_else(|_| Name::Word(head.to_owned()), Name::Index);
+        let child = self.children.entry(name).or_default();
+        match rest {
+            Some(rest) => child.insert(rest, leaf),
+            None => child.tensor = Some(leaf),
+        }
+    }
+
+    fn types(&self) -> String {
+        let types = self.of_type.iter();
+        let types: Vec<String> = types
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        types.join(", ")
+    }
+
+    fn write(&self, text: &mut String, level: usize, depth: usize) {
+        for (name, child) in &self.children {
+            let name = match name {
+                Name::Index(index) => index.to_string(),
+                Name::Word(word) => word.clone(),
+            };
+            let label = format!("{}{name}", "  ".repeat(level));
+            if let Some(leaf) = &child.tensor {
+                *text += &format!("{label:<40} {:<6} {:?}\n", leaf.element, leaf.shape);
+            }
+            if !child.children.is_empty() {
+                *text += &format!(
+                    "{label:<40} {} tensors, {} elements, {}\n",
+                    thousands(child.leaves),
+                    thousands(child.elements),
+                    bytes(child.bytes)
+                );
+                if level + 1 < depth {
+                    child.write(text, level + 1, depth);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! One file a command.
+
+pub(crate) mod completions;
+pub(crate) mod convert;
+pub(crate) mod cost;
+pub(crate) mod devices;
+pub(crate) mod eval;
+pub(crate) mod inspect;
+pub(crate) mod man;
+pub(crate) mod tokenize;
+pub(crate) mod train;
+
+use crate::{
+    Outcome,
+    arguments::{Cli, Command},
+};
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: &Cli) -> Outcome {
+    match &cli.command {
+        Command::Tokenize(arguments) => arguments.run(cli.quiet),
+        Command::Train(command) => command.run(cli.quiet),
+        Command::Eval(command) => command.run(cli.quiet),
+        Command::Inspect(arguments) => arguments.run(),
+        Command::Convert(arguments) => arguments.run(cli.quiet),
+        Command::Cost(arguments) => arguments.run(),
+        Command::Devices(arguments) => arguments.run(),
+        Command::Completions(arguments) => arguments.run(),
+        Command::Man(arguments) => arguments.run(),
+    }
+}

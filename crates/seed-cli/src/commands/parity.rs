@@ -1,0 +1,44 @@
+//! `seed parity`: every model against recorded numbers of the reference.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use seed_device::DeviceSpec;
+use seed_parity::Kit;
+
+use crate::{Outcome, Status, output};
+
+/// Compare every model with the numbers of a conformance kit.
+///
+/// A kit is a folder of cases, each with `config.json`, weights, inputs, outputs and `stats.json`, which holds the
+/// tolerances. The exit status is 3 if a case fails; a case whose model is not built is listed as skipped.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed parity tests/fixtures
+  seed parity kit/ --device libtorch --all
+  seed parity kit/ --device cuda:0 --against flex")]
+pub(crate) struct Arguments {
+    /// The folder of cases.
+    kit: PathBuf,
+    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu
+    #[arg(long, default_value = "flex")]
+    device: DeviceSpec,
+    /// Compare with this device's outputs instead of the recorded ones.
+    #[arg(long, value_name = "DEVICE")]
+    against: Option<DeviceSpec>,
+    /// One line a tensor instead of one a case.
+    #[arg(long)]
+    all: bool,
+    /// How the result is written.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}

@@ -1,0 +1,258 @@
+//! `seed tokenize`: pictures in, codes out.
+
+use std::{
+    error::Error,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+};
+
+use burn::tensor::{Tensor, TensorData};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use safetensors::{Dtype, tensor::TensorView};
+use seed_data::{EvalTransform, Filter, PictureOptions};
+use serde_json::json;
+
+use crate::{
+    Outcome, Status,
+    model::{Model, ModelArguments},
+    output,
+    pictures::{Prepared, prepared, sources},
+};
+
+/// Turn pictures into codes.
+///
+/// Each picture becomes as many codes as the tokenizer has queries, in causal order. A picture that cannot
+/// be read is named on stderr and left out; the exit status is then 3.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed tokenize cat.png                             codes of one picture, by the nano tokenizer
+  seed tokenize photos/ --format jsonl > codes.jsonl
+  find . -name '*.jpg' | seed tokenize -            a list of paths on stdin
+  curl -s $URL | seed tokenize -                    a picture on stdin
+  seed tokenize photos/ --checkpoint weights/ --device cuda:0 --format safetensors --output codes.safetensors")]
+pub(crate) struct Arguments {
+    /// Pictures (PNG, JPEG, WebP, GIF, BMP), folders of pictures, or `-` for stdin.
+    #[arg(required = true, value_name = "IMAGE|DIR|-")]
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// How the codes are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// File to write instead of stdout; it appears when all is done.
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        required_if_eq("format", "safetensors")
+    )]
+    output: Option<PathBuf>,
+    /// Pictures that go through the model at once.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    batch_size: u16,
+    /// Filter of the resize; the reference uses both, and codes depend on it.
+    #[arg(long, value_enum, default_value_t = Resize::Bicubic)]
+    resize: Resize,
+    /// Read pictures as the reference does: no EXIF rotation, alpha dropped instead of put on white.
+    #[arg(long)]
+    reference_decoding: bool,
+    /// Stop at the first picture that cannot be read.
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The name, a tab, the codes separated by spaces.
+    Text,
+    /// One array of `{"image": …, "codes": […]}`.
+    Json,
+    /// One such object a line.
+    Jsonl,
+    /// `codes` as i64 `[pictures, positions]`, the names in the metadata as JSON.
+    Safetensors,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Resize {
+    Bicubic,
+    Bilinear,
+}
+
+impl Arguments {
+    pub(crate) fn run(&self, quiet: bool) -> Outcome {
+        let sources = sources(&self.inputs)?;
+        let model = self.model.load()?;
+        let transform = EvalTransform {
+            size: model.config.image.image_size as u32,
+            filter: match self.resize {
+                Resize::Bicubic => Filter::Bicubic,
+                Resize::Bilinear => Filter::Bilinear,
+            },
+        };
+        let options = if self.reference_decoding {
+            PictureOptions::reference()
+        } else {
+            PictureOptions::default()
+        };
+        let bar = progress(sources.len(), quiet || self.writes_to_terminal());
+        let mut sink = Sink::new(self.format, self.output.clone());
+        let mut left_out = 0;
+        for batch in prepared(sources, self.batch_size.into(), transform, options) {
+            let count = batch.len();
+            let (readable, failures) = split(batch);
+            for (name, reason) in failures {
+                if self.strict {
+                    return Err(reason.into());
+                }
+                left_out += 1;
+                bar.suspend(|| eprintln!("left out: {}", with_name(&name, &reason)));
+            }
+            let names = readable.iter().map(|(name, _)| name.clone()).collect();
+            let codes = encode(
+                &model,
+                readable.into_iter().map(|(_, pixels)| pixels).collect(),
+            )?;
+            sink.push(names, codes)?;
+            bar.inc(count as u64);
+        }
+        bar.finish_and_clear();
+        sink.finish()?;
+        Ok(match left_out {
+            0 => Status::Done,
+            _ => Status::Partly,
+        })
+    }
+
+    fn writes_to_terminal(&self) -> bool {
+        self.output.is_none() && io::stdout().is_terminal()
+    }
+}
+
+/// Errors of the file system name their file already.
+fn with_name(name: &str, reason: &str) -> String {
+    if reason.contains(name) {
+        reason.to_owned()
+    } else {
+        format!("{name}: {reason}")
+    }
+}
+
+type Named<T> = Vec<(String, T)>;
+
+fn split(batch: Vec<Prepared>) -> (Named<Vec<f32>>, Named<String>) {
+    let (mut readable, mut failures) = (Vec::new(), Vec::new());
+    for Prepared { name, pixels } in batch {
+        match pixels {
+            Ok(pixels) => readable.push((name, pixels)),
+            Err(reason) => failures.push((name, reason)),
+        }
+    }
+    (readable, failures)
+}
+
+/// Codes of a batch, a row a picture.
+fn encode(model: &Model, pictures: Vec<Vec<f32>>) -> Result<Vec<Vec<i64>>, Box<dyn Error>> {
+    if pictures.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (count, size) = (pictures.len(), model.config.image.image_size);
+    let data = TensorData::new(pictures.concat(), [count, 3, size, size]);
+    let codes = model
+        .tokenizer
+        .encode(Tensor::from_data(data, &model.device));
+    let positions = codes.dims()[1];
+    let codes: Vec<i64> = codes.try_into_data()?.iter::<i64>().collect();
+    Ok(codes.chunks(positions).map(<[i64]>::to_vec).collect())
+}
+
+/// Where codes go. Lines appear as they are made; the other formats when all are there.
+struct Sink {
+    format: Format,
+    output: Option<PathBuf>,
+    lines: Vec<u8>,
+    names: Vec<String>,
+    codes: Vec<Vec<i64>>,
+}
+
+impl Sink {
+    fn new(format: Format, output: Option<PathBuf>) -> Self {
+        Self {
+            format,
+            output,
+            lines: Vec::new(),
+            names: Vec::new(),
+            codes: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, names: Vec<String>, codes: Vec<Vec<i64>>) -> io::Result<()> {
+        if matches!(self.format, Format::Json | Format::Safetensors) {
+            self.names.extend(names);
+            self.codes.extend(codes);
+            return Ok(());
+        }
+        for (name, codes) in names.iter().zip(codes) {
+            match self.format {
+                Format::Text => {
+                    let codes: Vec<String> = codes.iter().map(i64::to_string).collect();
+                    writeln!(self.lines, "{name}\t{}", codes.join(" "))?;
+                }
+                _ => writeln!(self.lines, "{}", json!({ "image": name, "codes": codes }))?,
+            }
+        }
+        if self.output.is_none() {
+            output::to_stdout(&self.lines)?;
+            self.lines.clear();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Box<dyn Error>> {
+        let bytes = match self.format {
+            Format::Text | Format::Jsonl => self.lines,
+            Format::Json => {
+                let rows = self.names.iter().zip(&self.codes);
+                let rows: Vec<_> = rows
+                    .map(|(name, codes)| json!({ "image": name, "codes": codes }))
+                    .collect();
+                self.lines = serde_json::to_vec_pretty(&rows)?;
+                self.lines.push(b'\n');
+                self.lines
+            }
+            Format::Safetensors => to_safetensors(&self.names, &self.codes)?,
+        };
+        match &self.output {
+            Some(file) => output::to_file(file, &bytes)?,
+            None => output::to_stdout(&bytes)?,
+        }
+        Ok(())
+    }
+}
+
+fn to_safetensors(names: &[String], codes: &[Vec<i64>]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let positions = codes.first().map_or(0, Vec::len);
+    let bytes: Vec<u8> = codes
+        .iter()
+        .flatten()
+        .flat_map(|c| c.to_le_bytes())
+        .collect();
+    let view = TensorView::new(Dtype::I64, vec![codes.len(), positions], &bytes)?;
+    let metadata = [("images".to_owned(), serde_json::to_string(names)?)];
+    Ok(safetensors::serialize(
+        [("codes", view)],
+        Some(metadata.into()),
+    )?)
+}
+
+fn progress(total: usize, hidden: bool) -> ProgressBar {
+    if hidden || total < 2 {
+        return ProgressBar::hidden();
+    }
+    let style = "{bar:30} {pos}/{len} images  {per_sec}  {eta} left";
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total as u64).with_style(style)
+}

@@ -1,0 +1,117 @@
+//! `seed train`: what the examples do, from anywhere.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use seed_device::DeviceSpec;
+use seed_train::{
+    Existing, ProgressMode, StopFlag,
+    recipes::{TokenizerRun, TokenizerRunOutcome},
+};
+
+use crate::{Outcome, Status, output};
+
+/// Train a model.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Tokenizer(TokenizerArguments),
+}
+
+/// Train a tokenizer: stage I (causal Q-Former), stage II (codes), report.
+///
+/// Without --data it trains the nano tokenizer on the embedded corpus. Ctrl-C stops with a checkpoint.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed train tokenizer --smoke                       a minute, to see that everything works
+  seed train tokenizer --data photos/ --name photos  your own pictures
+  seed train tokenizer --name photos --data photos/ --resume
+  seed train tokenizer --print-config > mine.toml    then edit it, and --config mine.toml
+  seed tokenize cat.png --checkpoint runs/photos     what was trained")]
+pub(crate) struct TokenizerArguments {
+    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu
+    #[arg(long, default_value = "flex")]
+    device: DeviceSpec,
+    /// Your own pictures: a folder with captions.jsonl, or a .txt beside each picture.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of all runs.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
+    /// Name of this run's folder in it.
+    #[arg(long, default_value = "tokenizer")]
+    name: String,
+    /// Go on where the run of this name stopped; with more steps in the config, make it longer.
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace a run of this name.
+    #[arg(long)]
+    overwrite: bool,
+    /// A minute's run: shows that everything works, learns little.
+    #[arg(long)]
+    smoke: bool,
+    /// Settings in TOML instead of the nano defaults; --print-config shows those.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the settings and leave.
+    #[arg(long)]
+    print_config: bool,
+    /// Seed of both stages.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Train the frozen parts anew first instead of using the shipped ones (hours).
+    #[arg(long)]
+    pretrain: bool,
+}
+
+impl Command {
+    pub(crate) fn run(&self, quiet: bool) -> Outcome {
+        match self {
+            Self::Tokenizer(arguments) => arguments.run(quiet),
+        }
+    }
+}
+
+impl TokenizerArguments {
+    fn run(&self, quiet: bool) -> Outcome {
+        let run = TokenizerRun {
+            device: self.device,
+            data: self.data.clone(),
+            config: self.config.clone(),
+            seed: self.seed,
+            smoke: self.smoke,
+            pretrain: self.pretrain,
+            runs: self.runs.clone(),
+            name: self.name.clone(),
+            existing: match (self.resume, self.overwrite) {
+                (true, _) => Existing::Resume,
+                (_, true) => Existing::Overwrite,
+                _ => Existing::Refuse,
+            },
+            progress: if quiet {
+                ProgressMode::Quiet
+            } else {
+                ProgressMode::Auto
+            },
+        };
+        if self.print_config {
+            let config = toml::to_string_pretty(&run.settings()?)?;
+            output::to_stdout(config.as_bytes())?;
+            return Ok(Status::Done);
+        }
+        let device = run.device.open()?;
+        let text = match run.train(&device, StopFlag::on_ctrl_c()?)? {
+            TokenizerRunOutcome::Finished { report, folder } => format!(
+                "{}\nreport: {}\nuse it: seed tokenize IMAGE --checkpoint {}\n",
+                report.terminal_table(),
+                folder.join("report.html").display(),
+                folder.display()
+            ),
+            TokenizerRunOutcome::Interrupted { stage, step } => {
+                format!("stopped in {stage} after step {step}; go on with --resume\n")
+            }
+        };
+        output::to_stdout(text.as_bytes())?;
+        Ok(Status::Done)
+    }
+}

@@ -1,0 +1,51 @@
+//! The program `seed`.
+//!
+//! One file a command in `commands/`; `arguments.rs` joins them and says what all of them share.
+
+mod arguments;
+mod commands;
+mod model;
+mod output;
+mod pictures;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::Cli;
+
+/// Activations are freed and asked for again with each batch: an allocator that keeps its pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What a command's success looks like from outside; the numbers are in `arguments::EXIT_CODES`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    /// All was done.
+    Done,
+    /// Some inputs were left out, and named on the way; or a check did not pass.
+    Partly,
+}
+
+type Outcome = Result<Status, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.set_up_logging();
+    match commands::run(&cli) {
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::Partly) => ExitCode::from(3),
+        Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the reader of our output has gone, as `head` does.
+fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

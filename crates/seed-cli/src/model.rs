@@ -1,0 +1,62 @@
+//! Which tokenizer a command runs, and where.
+
+use std::{error::Error, path::PathBuf};
+
+use burn::tensor::Device;
+use clap::Args;
+use seed_device::{DeviceSpec, Precision};
+use seed_tokenizer::{PublishedTokenizer, SeedConfig, SeedTokenizer, nano};
+
+/// The tokenizer and its device, as arguments of a command.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArguments {
+    /// A folder, a file, or hf:OWNER/NAME[@REVISION]; without it the nano tokenizer of this program.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: Option<String>,
+    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu (`seed devices` lists what is here).
+    #[arg(long, default_value = "flex")]
+    pub(crate) device: DeviceSpec,
+    /// Precision in which the large weights are kept: f32 | f16 | bf16. They compute in f32.
+    #[arg(long, default_value = "f32")]
+    pub(crate) dtype: Precision,
+}
+
+/// A loaded tokenizer.
+pub(crate) struct Model {
+    pub(crate) tokenizer: SeedTokenizer,
+    pub(crate) config: SeedConfig,
+    pub(crate) device: Device,
+}
+
+impl ModelArguments {
+    /// Opens the device and loads the tokenizer onto it; what was loaded is a note on stderr.
+    pub(crate) fn load(&self) -> Result<Model, Box<dyn Error>> {
+        let device = self.device.open()?;
+        let published = match &self.checkpoint {
+            None => nano::published()?,
+            Some(reference) => PublishedTokenizer::open(local(reference)?)?,
+        };
+        let started = std::time::Instant::now();
+        let (tokenizer, report) = published.load(&device, self.dtype.dtype())?;
+        tracing::info!(
+            "{}: {}, loaded in {:.1} s",
+            published.checkpoint.name(),
+            published.release,
+            started.elapsed().as_secs_f64()
+        );
+        tracing::info!("{report}");
+        Ok(Model {
+            tokenizer,
+            config: published.config,
+            device,
+        })
+    }
+}
+
+/// The path of a checkpoint, fetched first if it is on the hub.
+pub(crate) fn local(reference: &str) -> Result<PathBuf, Box<dyn Error>> {
+    if reference.starts_with("hf:") {
+        return Err("hub".into());
+    }
+    Ok(PathBuf::from(reference))
+}
