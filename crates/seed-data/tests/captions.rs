@@ -7,7 +7,10 @@ use seed_data::{blip_caption, blip_caption_with_prompt, blip_question};
 fn a_caption_of_marks_alone_becomes_empty() {
     assert_eq!(blip_caption("...!!! "), "");
     assert_eq!(blip_caption(""), "");
-    assert_eq!(blip_caption_with_prompt("a photo of ", "..."), "a photo of ");
+    assert_eq!(
+        blip_caption_with_prompt("a photo of ", "..."),
+        "a photo of "
+    );
     assert_eq!(blip_question("...!!! "), "");
 }
 

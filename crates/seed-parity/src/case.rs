@@ -68,8 +68,15 @@ impl<'a> Case<'a> {
     }
 
     /// A size of another JSON file, already read.
-    pub(crate) fn size_of(&self, json: &Value, file: &str, key: &str) -> Result<usize, ParityError> {
-        let size = json[key].as_u64().and_then(|size| usize::try_from(size).ok());
+    pub(crate) fn size_of(
+        &self,
+        json: &Value,
+        file: &str,
+        key: &str,
+    ) -> Result<usize, ParityError> {
+        let size = json[key]
+            .as_u64()
+            .and_then(|size| usize::try_from(size).ok());
         size.ok_or_else(|| self.no_value(file, key, "size"))
     }
 
@@ -106,12 +113,16 @@ impl<'a> Case<'a> {
         if let Some(file) = self.files.borrow().get(stem) {
             return Ok(Some(Rc::clone(file)));
         }
-        let candidates = ENDINGS.iter().map(|ending| self.path(&format!("{stem}.{ending}")));
+        let candidates = ENDINGS
+            .iter()
+            .map(|ending| self.path(&format!("{stem}.{ending}")));
         let Some(path) = candidates.into_iter().find(|path| path.is_file()) else {
             return Ok(None);
         };
         let file = Rc::new(Checkpoint::open(path)?);
-        self.files.borrow_mut().insert(stem.to_owned(), Rc::clone(&file));
+        self.files
+            .borrow_mut()
+            .insert(stem.to_owned(), Rc::clone(&file));
         Ok(Some(file))
     }
 
@@ -126,7 +137,9 @@ impl<'a> Case<'a> {
         let mut stems = Vec::new();
         for entry in fs::read_dir(self.folder).map_err(ParityError::io(self.folder))? {
             let name = entry.map_err(ParityError::io(self.folder))?.file_name();
-            if let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".safetensors"))
+            if let Some(stem) = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".safetensors"))
                 && !stem.starts_with(INPUTS)
                 && !stem.starts_with("weights")
             {
@@ -176,7 +189,12 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn check_shape(&self, key: &str, found: &[usize], expected: &[usize]) -> Result<(), ParityError> {
+    fn check_shape(
+        &self,
+        key: &str,
+        found: &[usize],
+        expected: &[usize],
+    ) -> Result<(), ParityError> {
         let fits = found.len() == expected.len()
             && found
                 .iter()

@@ -60,7 +60,10 @@ impl Comparison {
 /// What a case computes or holds as golden.
 #[derive(Debug, Clone)]
 pub(crate) enum Values {
-    Numbers { shape: Vec<usize>, entries: Vec<f64> },
+    Numbers {
+        shape: Vec<usize>,
+        entries: Vec<f64>,
+    },
     /// Texts, or rows of ids of different lengths.
     Rows(Vec<String>),
 }
@@ -119,11 +122,15 @@ impl Rule {
             }
         };
         let entries = differences.len();
-        let (worst, max_error) = differences
-            .iter()
-            .copied()
-            .enumerate()
-            .fold((0, 0.0), |best, next| if next.1 > best.1 { next } else { best });
+        let (worst, max_error) =
+            differences
+                .iter()
+                .copied()
+                .enumerate()
+                .fold(
+                    (0, 0.0),
+                    |best, next| if next.1 > best.1 { next } else { best },
+                );
         let mean_error = differences.iter().sum::<f64>() / entries.max(1) as f64;
         let comparison = |measure, error, tolerance| Comparison {
             name: name.to_owned(),
@@ -166,7 +173,9 @@ impl Rule {
 
 /// The largest magnitude among some numbers.
 pub(crate) fn largest(entries: &[f64]) -> f64 {
-    entries.iter().fold(0.0, |largest, entry| entry.abs().max(largest))
+    entries
+        .iter()
+        .fold(0.0, |largest, entry| entry.abs().max(largest))
 }
 
 /// The difference of each pair of entries; of strings 1 where they differ.
@@ -180,20 +189,30 @@ fn differences(found: &Values, golden: &Values) -> Result<Vec<f64>, String> {
             },
         ) => {
             if shape != golden_shape {
-                return Err(format!("shape {shape:?} where {golden_shape:?} is expected"));
+                return Err(format!(
+                    "shape {shape:?} where {golden_shape:?} is expected"
+                ));
             }
             if let Some(place) = entries.iter().position(|entry| !entry.is_finite()) {
                 return Err(format!("entry {place} is {}", entries[place]));
             }
             let pairs = entries.iter().zip(golden);
-            Ok(pairs.map(|(found, golden)| (found - golden).abs()).collect())
+            Ok(pairs
+                .map(|(found, golden)| (found - golden).abs())
+                .collect())
         }
         (Values::Rows(rows), Values::Rows(golden)) => {
             if rows.len() != golden.len() {
-                return Err(format!("{} rows where {} are expected", rows.len(), golden.len()));
+                return Err(format!(
+                    "{} rows where {} are expected",
+                    rows.len(),
+                    golden.len()
+                ));
             }
             let pairs = rows.iter().zip(golden);
-            Ok(pairs.map(|(found, golden)| f64::from(u8::from(found != golden))).collect())
+            Ok(pairs
+                .map(|(found, golden)| f64::from(u8::from(found != golden)))
+                .collect())
         }
         _ => Err("numbers on one side, strings on the other".to_owned()),
     }
@@ -248,7 +267,10 @@ mod tests {
     fn codes_and_strings_are_counted_not_measured() {
         let found = numbers(&[3], &[1.0, 2.0, 9.0]);
         let comparison = &Rule::Exact.compare("ids", &found, &numbers(&[3], &[1.0, 2.0, 3.0]))[0];
-        assert_eq!((comparison.measure, comparison.error), (Measure::Differing, 1.0));
+        assert_eq!(
+            (comparison.measure, comparison.error),
+            (Measure::Differing, 1.0)
+        );
         assert!(!comparison.passed() && comparison.ratio().is_infinite());
         let rows = |rows: [&str; 2]| Values::Rows(rows.map(str::to_owned).to_vec());
         assert!(Rule::Exact.compare("text", &rows(["a", "b"]), &rows(["a", "b"]))[0].passed());

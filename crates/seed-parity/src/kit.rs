@@ -128,7 +128,11 @@ pub fn run(kit: &Kit, device: &Device, progress: impl FnMut(&CaseResult)) -> Kit
         let comparisons = outputs
             .computed
             .iter()
-            .flat_map(|output| output.rule.compare(&output.name, &output.found, &output.golden))
+            .flat_map(|output| {
+                output
+                    .rule
+                    .compare(&output.name, &output.found, &output.golden)
+            })
             .collect();
         Ok((comparisons, outputs))
     })
@@ -148,7 +152,9 @@ pub fn run_against(
         let pairs = outputs.computed.iter().zip(&others.computed);
         let comparisons = pairs
             .flat_map(|(output, other): (&Output, &Output)| {
-                output.rule.compare(&output.name, &output.found, &other.found)
+                output
+                    .rule
+                    .compare(&output.name, &output.found, &other.found)
             })
             .collect();
         Ok((comparisons, outputs))
@@ -200,9 +206,10 @@ fn evaluate(case: &KitCase, model: Model, device: &Device) -> Result<Outputs, Pa
 fn compared(comparisons: Vec<Comparison>, outputs: Outputs) -> Outcome {
     if comparisons.is_empty() {
         return Outcome::Failed {
-            reason: "nothing was compared: the case holds none of the golden values that its model \
+            reason:
+                "nothing was compared: the case holds none of the golden values that its model \
                      computes"
-                .to_owned(),
+                    .to_owned(),
         };
     }
     Outcome::Compared {
@@ -216,7 +223,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     let message = text.unwrap_or("no message");
     // Burn's messages go on for many lines.
-    message.lines().find(|line| !line.trim().is_empty()).unwrap_or(message)
+    message
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or(message)
 }
 
 #[cfg(test)]

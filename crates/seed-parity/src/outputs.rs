@@ -113,7 +113,12 @@ impl<'a> Recorder<'a> {
     pub(crate) fn scalar(&mut self, name: &str, golden: &Value, found: f64, relative: f64) {
         if let Some(golden) = golden.as_f64() {
             let (found, golden) = (Values::scalar(found), Values::scalar(golden));
-            self.push(format!("expected/{name}"), found, golden, Rule::Relative(relative));
+            self.push(
+                format!("expected/{name}"),
+                found,
+                golden,
+                Rule::Relative(relative),
+            );
         }
     }
 

@@ -13,10 +13,18 @@ pub struct Table<'a> {
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.result.cases.iter().map(|case| case.name.chars().count());
+        let names = self
+            .result
+            .cases
+            .iter()
+            .map(|case| case.name.chars().count());
         let width = names.max().unwrap_or(0).max("case".len());
         if !self.verbose {
-            writeln!(f, "{:width$}  {:>11}  {:>9}  result", "case", "comparisons", "err/tol")?;
+            writeln!(
+                f,
+                "{:width$}  {:>11}  {:>9}  result",
+                "case", "comparisons", "err/tol"
+            )?;
         }
         for case in &self.result.cases {
             if self.verbose {
@@ -54,8 +62,8 @@ fn short_case(f: &mut fmt::Formatter<'_>, case: &CaseResult, width: usize) -> fm
                 write!(f, ", {} left out", left_out.len())?;
             }
             writeln!(f)?;
-            let beyond = case.comparisons().iter().filter(|c| !c.passed());
-            beyond.map(|comparison| line(f, comparison)).collect()
+            let mut beyond = case.comparisons().iter().filter(|c| !c.passed());
+            beyond.try_for_each(|comparison| line(f, comparison))
         }
         (Outcome::Compared { .. }, None) => writeln!(f, "{count:>11}  {:>9}  FAILED", "–"),
     }
@@ -83,7 +91,11 @@ fn verbose_case(f: &mut fmt::Formatter<'_>, case: &CaseResult) -> fmt::Result {
 
 /// `passed   max 1.2e-6  mean 3.1e-7  tolerance 1.0e-4  outputs/block_0`
 fn line(f: &mut fmt::Formatter<'_>, comparison: &Comparison) -> fmt::Result {
-    let verdict = if comparison.passed() { "passed" } else { "FAILED" };
+    let verdict = if comparison.passed() {
+        "passed"
+    } else {
+        "FAILED"
+    };
     if let Some(problem) = &comparison.problem {
         return writeln!(f, "  {verdict}  {}: {problem}", comparison.name);
     }
@@ -93,7 +105,11 @@ fn line(f: &mut fmt::Formatter<'_>, comparison: &Comparison) -> fmt::Result {
     match comparison.measure {
         Measure::Differing => {
             let entries = comparison.entries;
-            write!(f, "  {verdict}  {:<44}", format!("{error} of {entries} differ"))?;
+            write!(
+                f,
+                "  {verdict}  {:<44}",
+                format!("{error} of {entries} differ")
+            )?;
         }
         measure => {
             let held = match measure {

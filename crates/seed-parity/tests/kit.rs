@@ -77,7 +77,10 @@ fn add_one(bytes: &mut [u8]) {
 /// Names of the comparisons that did not pass.
 fn beyond(case: &CaseResult) -> Vec<&str> {
     let comparisons = case.comparisons().iter();
-    comparisons.filter(|c| !c.passed()).map(|c| c.name.as_str()).collect()
+    comparisons
+        .filter(|c| !c.passed())
+        .map(|c| c.name.as_str())
+        .collect()
 }
 
 fn failure(case: &CaseResult) -> &str {
@@ -91,7 +94,9 @@ fn failure(case: &CaseResult) -> &str {
 fn a_golden_tensor_that_is_off_fails_alone() {
     let kit = Copied::of(&["01_eva_vit", "03_quantizer"]);
     kit.tamper("01_eva_vit/outputs.safetensors", "block_1", add_one);
-    kit.tamper("03_quantizer/legacy.safetensors", "ids", |bytes| bytes[0] ^= 1);
+    kit.tamper("03_quantizer/legacy.safetensors", "ids", |bytes| {
+        bytes[0] ^= 1;
+    });
     let result = kit.run();
     assert!(!result.passed());
     assert_eq!(beyond(&result.cases[0]), ["outputs/block_1"]);
@@ -101,7 +106,10 @@ fn a_golden_tensor_that_is_off_fails_alone() {
     assert_eq!(worst.worst, Some(vec![0, 0, 0]));
     for table in [result.table(), result.verbose_table()] {
         let table = table.to_string();
-        assert!(table.contains("outputs/block_1, worst at [0, 0, 0]"), "{table}");
+        assert!(
+            table.contains("outputs/block_1, worst at [0, 0, 0]"),
+            "{table}"
+        );
         assert!(table.contains("0 passed, 2 failed, 0 skipped"), "{table}");
     }
 }
@@ -109,7 +117,11 @@ fn a_golden_tensor_that_is_off_fails_alone() {
 #[test]
 fn a_golden_scalar_that_is_off_fails() {
     let kit = Copied::of(&["02_causal_qformer"]);
-    kit.edit("02_causal_qformer/expected.json", "\"itc_loss\": 4.49", "\"itc_loss\": 4.48");
+    kit.edit(
+        "02_causal_qformer/expected.json",
+        "\"itc_loss\": 4.49",
+        "\"itc_loss\": 4.48",
+    );
     let result = kit.run();
     assert_eq!(beyond(&result.cases[0]), ["expected/itc_loss"]);
 }
@@ -118,17 +130,33 @@ fn a_golden_scalar_that_is_off_fails() {
 fn a_parameter_that_moved_elsewhere_fails() {
     let kit = Copied::of(&["04_seed_v1_stage2"]);
     let key = "distill_text_proj.weight";
-    kit.tamper("04_seed_v1_stage2/params_after_3_steps.safetensors", key, add_one);
+    kit.tamper(
+        "04_seed_v1_stage2/params_after_3_steps.safetensors",
+        key,
+        add_one,
+    );
     let result = kit.run();
-    assert_eq!(beyond(&result.cases[0]), [format!("params_after_3_steps/{key}")]);
+    assert_eq!(
+        beyond(&result.cases[0]),
+        [format!("params_after_3_steps/{key}")]
+    );
 }
 
 #[test]
 fn broken_cases_fail_with_the_reason_and_the_run_goes_on() {
-    let broken = ["01_eva_vit", "02_causal_qformer", "03_quantizer", "04_seed_v1_stage2"];
+    let broken = [
+        "01_eva_vit",
+        "02_causal_qformer",
+        "03_quantizer",
+        "04_seed_v1_stage2",
+    ];
     let kit = Copied::of(&[&broken[..], &["12_metrics"]].concat());
     fs::remove_file(kit.folder("01_eva_vit").join("weights.safetensors")).unwrap();
-    kit.edit("02_causal_qformer/config.json", "\"hidden_size\": 24", "\"hidden_size\": 25");
+    kit.edit(
+        "02_causal_qformer/config.json",
+        "\"hidden_size\": 24",
+        "\"hidden_size\": 25",
+    );
     fs::write(kit.folder("03_quantizer").join("config.json"), "{").unwrap();
     let path = kit.folder("04_seed_v1_stage2").join("weights.safetensors");
     let bytes = fs::read(&path).unwrap();
@@ -141,10 +169,21 @@ fn broken_cases_fail_with_the_reason_and_the_run_goes_on() {
     assert_eq!(heard.len(), 5, "progress hears of each case");
     let reasons: Vec<&str> = result.cases[..4].iter().map(failure).collect();
     assert!(reasons[0].contains("no file `weights`"), "{}", reasons[0]);
-    assert!(reasons[1].contains("width 25 is not divisible by 3 heads"), "{}", reasons[1]);
-    assert!(reasons[2].contains("config.json: not sound JSON"), "{}", reasons[2]);
+    assert!(
+        reasons[1].contains("width 25 is not divisible by 3 heads"),
+        "{}",
+        reasons[1]
+    );
+    assert!(
+        reasons[2].contains("config.json: not sound JSON"),
+        "{}",
+        reasons[2]
+    );
     assert!(reasons[3].contains("weights.safetensors"), "{}", reasons[3]);
-    assert!(reasons.iter().all(|reason| !reason.contains('\n')), "{reasons:?}");
+    assert!(
+        reasons.iter().all(|reason| !reason.contains('\n')),
+        "{reasons:?}"
+    );
     assert!(result.cases[4].passed(), "{}", result.table());
     let counts = result.counts();
     assert_eq!((counts.passed, counts.failed, counts.skipped), (1, 4, 0));
@@ -153,12 +192,23 @@ fn broken_cases_fail_with_the_reason_and_the_run_goes_on() {
 #[test]
 fn inputs_that_do_not_fit_are_named() {
     let kit = Copied::of(&["01_eva_vit", "02_causal_qformer"]);
-    kit.edit("01_eva_vit/config.json", "\"image_size\": 42", "\"image_size\": 56");
+    kit.edit(
+        "01_eva_vit/config.json",
+        "\"image_size\": 42",
+        "\"image_size\": 56",
+    );
     // Below the vocabulary's size in the file, beyond it after the change.
-    kit.tamper("02_causal_qformer/inputs.safetensors", "text_ids", |bytes| bytes[0] = 250);
+    kit.tamper(
+        "02_causal_qformer/inputs.safetensors",
+        "text_ids",
+        |bytes| bytes[0] = 250,
+    );
     let result = kit.run();
     let [tower, q_former] = [0, 1].map(|case| failure(&result.cases[case]));
-    assert!(tower.contains("shape") && tower.contains("pos_embed"), "{tower}");
+    assert!(
+        tower.contains("shape") && tower.contains("pos_embed"),
+        "{tower}"
+    );
     assert!(q_former.contains("holds the index 250"), "{q_former}");
 }
 
@@ -174,26 +224,42 @@ fn nothing_to_compare_is_a_failure() {
 #[test]
 fn what_a_case_does_not_hold_is_not_compared() {
     let kit = Copied::of(&["02_causal_qformer", "04_seed_v1_stage2"]);
-    for file in ["bilateral.safetensors", "bilateral_grads.safetensors", "expected.json"] {
+    for file in [
+        "bilateral.safetensors",
+        "bilateral_grads.safetensors",
+        "expected.json",
+    ] {
         fs::remove_file(kit.folder("02_causal_qformer").join(file)).unwrap();
     }
-    let [all, fewer] = [Copied::of(&["02_causal_qformer"]).run(), kit.run()]
-        .map(|result| result.cases[0].clone());
+    let [all, fewer] =
+        [Copied::of(&["02_causal_qformer"]).run(), kit.run()].map(|result| result.cases[0].clone());
     assert!(fewer.passed());
     assert!(fewer.comparisons().len() < all.comparisons().len());
-    assert!(fewer.comparisons().iter().all(|c| !c.name.starts_with("bilateral")));
+    assert!(
+        fewer
+            .comparisons()
+            .iter()
+            .all(|c| !c.name.starts_with("bilateral"))
+    );
 }
 
 #[test]
 fn golden_tensors_without_a_counterpart_are_listed() {
     let kit = Copied::of(&["03_quantizer"]);
     let folder = kit.folder("03_quantizer");
-    fs::copy(folder.join("legacy.safetensors"), folder.join("other.safetensors")).unwrap();
+    fs::copy(
+        folder.join("legacy.safetensors"),
+        folder.join("other.safetensors"),
+    )
+    .unwrap();
     let result = kit.run();
     let Outcome::Compared { left_out, .. } = &result.cases[0].outcome else {
         panic!("{:?}", result.cases[0]);
     };
-    assert!(left_out.iter().any(|left| left.name == "other/zq"), "{left_out:?}");
+    assert!(
+        left_out.iter().any(|left| left.name == "other/zq"),
+        "{left_out:?}"
+    );
     assert!(result.cases[0].passed(), "what is left out does not fail");
 }
 
@@ -212,12 +278,19 @@ fn models_that_are_not_built_and_unknown_folders_are_skipped() {
     };
     assert!(reason(&result.cases[1]).contains("LoRA"));
     assert!(reason(&result.cases[2]).contains("no such model"));
-    assert!(result.cases[1..].iter().all(|case| case.skipped() && !case.passed()));
+    assert!(
+        result.cases[1..]
+            .iter()
+            .all(|case| case.skipped() && !case.passed())
+    );
     assert!(result.passed(), "skipped cases do not fail a kit");
 
     let unknown = Copied::of(&[]);
     fs::create_dir(unknown.folder("77_of_another_kind")).unwrap();
-    assert!(!unknown.run().passed(), "a kit of which nothing ran has not passed");
+    assert!(
+        !unknown.run().passed(),
+        "a kit of which nothing ran has not passed"
+    );
 }
 
 #[test]
@@ -272,9 +345,18 @@ fn folders_that_are_no_kit_are_refused() {
     let one = Kit::open(fixtures().join("03_quantizer")).unwrap();
     assert_eq!(one.cases().len(), 1, "a case alone is a kit of one");
     let kit = Kit::open(fixtures()).unwrap();
-    let chosen = kit.select(&["10", "eva_vit", "03_quantizer", "03"]).unwrap();
-    let names: Vec<&str> = chosen.cases().iter().map(seed_parity::KitCase::name).collect();
+    let chosen = kit
+        .select(&["10", "eva_vit", "03_quantizer", "03"])
+        .unwrap();
+    let names: Vec<&str> = chosen
+        .cases()
+        .iter()
+        .map(seed_parity::KitCase::name)
+        .collect();
     assert_eq!(names, ["01_eva_vit", "03_quantizer", "10_clip"]);
     let error = kit.select(&["eva"]).unwrap_err().to_string();
-    assert!(error.contains("`eva`") && error.contains("01_eva_vit"), "{error}");
+    assert!(
+        error.contains("`eva`") && error.contains("01_eva_vit"),
+        "{error}"
+    );
 }

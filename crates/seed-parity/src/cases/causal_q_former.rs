@@ -75,9 +75,10 @@ fn layers(case: &Case<'_>, out: &mut Recorder<'_>) -> Result<(), ParityError> {
         let states = model.q_former.forward_text(ids.clone(), mask.clone());
         out.tensor("outputs", "text_hidden", states)?;
         if ids.dims()[0] == batch {
-            let joint = model
-                .q_former
-                .forward_joint(queries, ids, mask, context, QueryAttention::Causal);
+            let joint =
+                model
+                    .q_former
+                    .forward_joint(queries, ids, mask, context, QueryAttention::Causal);
             out.tensor("outputs", "joint_query_text", joint)?;
         }
     }
@@ -134,9 +135,16 @@ fn stage_one(
         return Ok(());
     }
     let targets = diagonal_targets(image.dims()[0], device);
-    let smoothing = case.config["label_smoothing"].as_f64().unwrap_or(LABEL_SMOOTHING);
+    let smoothing = case.config["label_smoothing"]
+        .as_f64()
+        .unwrap_or(LABEL_SMOOTHING);
     let loss = contrast(image, text, model.temp.val(), targets, smoothing).loss;
-    let golden = |name: &str| (format!("{prefix}{name}"), &case.expected[format!("{prefix}{name}")]);
+    let golden = |name: &str| {
+        (
+            format!("{prefix}{name}"),
+            &case.expected[format!("{prefix}{name}")],
+        )
+    };
     let (name, value) = golden("itc_loss");
     out.scalar(&name, value, scalar(loss.clone().inner()), 1e-4);
     let found = seed_weights::gradients(&model, &loss.backward(), &causal_q_former_keys());

@@ -23,14 +23,30 @@ pub(super) fn run(case: &Case<'_>, out: &mut Recorder<'_>) -> Result<(), ParityE
     out.tensor("outputs", "image_tensor", images.clone())?;
     let tokens = image.forward(images.clone());
     out.tensor("outputs", "vit_output", tokens.clone())?;
-    out.tensor("outputs", "image_embeds", encoder.ln_vision.forward(tokens.clone()))?;
+    out.tensor(
+        "outputs",
+        "image_embeds",
+        encoder.ln_vision.forward(tokens.clone()),
+    )?;
     let embeddings = encoder.forward(tokens);
     out.tensor("outputs", "causal_embeddings", embeddings.clone())?;
-    out.tensor("outputs", "z", codes.encode_task_layer.forward(embeddings.clone()))?;
-    out.scalar("temp", &case.expected["temp"], scalar(encoder.temp.val()), 0.0);
+    out.tensor(
+        "outputs",
+        "z",
+        codes.encode_task_layer.forward(embeddings.clone()),
+    )?;
+    out.scalar(
+        "temp",
+        &case.expected["temp"],
+        scalar(encoder.temp.val()),
+        0.0,
+    );
 
     // What a user calls, from here on: pictures to ids, and ids alone to everything else.
-    let features = (encoder.image_feature(embeddings), text_feature(case, &encoder)?);
+    let features = (
+        encoder.image_feature(embeddings),
+        text_feature(case, &encoder)?,
+    );
     let tokenizer = SeedTokenizer {
         image,
         tokens: TokenEncoder::QFormer(encoder),
@@ -83,7 +99,8 @@ fn tower(case: &Case<'_>) -> Result<EvaVit, ParityError> {
 
 fn encoder(case: &Case<'_>) -> Result<CausalQFormer, ParityError> {
     let weights = case.checkpoint(stem(case, "stage1", "causal_qformer"))?;
-    let encoder = sizes::causal_q_former(case, &weights, QueryAttention::Causal)?.init(case.device)?;
+    let encoder =
+        sizes::causal_q_former(case, &weights, QueryAttention::Causal)?.init(case.device)?;
     Ok(seed_weights::load(encoder, &weights, &causal_q_former_keys())?.0)
 }
 

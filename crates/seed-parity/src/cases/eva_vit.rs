@@ -35,13 +35,19 @@ pub(super) fn run(case: &Case<'_>, out: &mut Recorder<'_>) -> Result<(), ParityE
     let (norm, _) = seed_weights::load(norm, &weights, &KeyMap::identity())?;
 
     let images = case.input("image", [ANY, 3, config.image_size, config.image_size])?;
-    out.tensor("outputs", "patch_embed", tower.embed_patches(images.clone()))?;
+    out.tensor(
+        "outputs",
+        "patch_embed",
+        tower.embed_patches(images.clone()),
+    )?;
     let mut x = tower.embed(images.clone());
     out.tensor("outputs", "embed_with_cls_and_pos", x.clone())?;
     for (index, block) in tower.blocks.iter().enumerate() {
         let attention = block.attn.forward(block.norm1.forward(x.clone()));
         out.tensor("outputs", &format!("block_{index}_attn"), attention.clone())?;
-        let mlp = block.mlp.forward(block.norm2.forward(x.clone() + attention));
+        let mlp = block
+            .mlp
+            .forward(block.norm2.forward(x.clone() + attention));
         out.tensor("outputs", &format!("block_{index}_mlp"), mlp)?;
         x = block.forward(x);
         out.tensor("outputs", &format!("block_{index}"), x.clone())?;

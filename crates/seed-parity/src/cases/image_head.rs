@@ -60,7 +60,8 @@ fn released(case: &Case<'_>, device: &Device) -> Result<CodeAutoencoder, ParityE
         let widths = widths.iter().map(|width| Some(width.as_u64()? as usize));
         widths.collect::<Option<Vec<usize>>>()?.try_into().ok()
     });
-    let widths = widths.ok_or_else(|| case.no_value("config.json", "image_down", "three widths"))?;
+    let widths =
+        widths.ok_or_else(|| case.no_value("config.json", "image_down", "three widths"))?;
     let model = config(case, ImageHeadForm::Mlp { widths })?.init(device)?;
     let weights = case.checkpoint(WEIGHTS)?;
     Ok(seed_weights::load(model, &weights, &code_autoencoder_keys())?.0)
@@ -137,7 +138,8 @@ fn from_images(
     released: &CodeAutoencoder,
 ) -> Result<(), ParityError> {
     let weights = case.checkpoint(WEIGHTS)?;
-    let encoder = sizes::causal_q_former(case, &weights, QueryAttention::Causal)?.init(case.device)?;
+    let encoder =
+        sizes::causal_q_former(case, &weights, QueryAttention::Causal)?.init(case.device)?;
     let (encoder, _) = seed_weights::load(encoder, &weights, &causal_q_former_keys())?;
     let tokens = case.input("vit_output", [ANY, ANY, case.size("encoder_width")?])?;
     let ids = released.encode(encoder.forward(tokens));
@@ -157,7 +159,11 @@ fn losses(
     head: &str,
 ) -> Result<(), ParityError> {
     let reference = StageTwoWeights::default();
-    let weight = |name: &str, default| case.config["loss_weights"][name].as_f64().unwrap_or(default);
+    let weight = |name: &str, default| {
+        case.config["loss_weights"][name]
+            .as_f64()
+            .unwrap_or(default)
+    };
     let weights = StageTwoWeights {
         quantization: weight("vq", reference.quantization),
         reconstruction: weight("recon", reference.reconstruction),
@@ -179,7 +185,11 @@ fn losses(
         out.scalar(&format!("{section}/{name}"), &golden[name], value, 1e-5);
     };
     part("vq_weighted", &losses.quantization, weights.quantization);
-    part("recon_weighted", &losses.reconstruction, weights.reconstruction);
+    part(
+        "recon_weighted",
+        &losses.reconstruction,
+        weights.reconstruction,
+    );
     if let Some(image) = &losses.image {
         part("image_weighted", image, weights.image);
     }

@@ -35,8 +35,18 @@ pub(super) fn run(case: &Case<'_>, out: &mut Recorder<'_>) -> Result<(), ParityE
     let codes: Vec<u32> = codes.into_data().iter::<u32>().collect();
     let health = CodebookHealth::measure(&codes, positions, case.size("n_embed")?)?;
     let expected = &case.expected;
-    out.scalar("codes_used", &expected["codes_used"], health.used as f64, 0.0);
-    out.scalar("perplexity", &expected["perplexity"], health.perplexity, 1e-5);
+    out.scalar(
+        "codes_used",
+        &expected["codes_used"],
+        health.used as f64,
+        0.0,
+    );
+    out.scalar(
+        "perplexity",
+        &expected["perplexity"],
+        health.perplexity,
+        1e-5,
+    );
     Ok(())
 }
 
@@ -115,6 +125,11 @@ fn fresh(
     let found = model.forward(vectors(case, "fresh_z")?.autodiff());
     out.ids(stem, "fresh_ids", found.codes)?;
     let name = format!("{stem}_fresh_loss");
-    out.scalar(&name, &case.expected[&name], scalar(found.loss.inner()), 1e-5);
+    out.scalar(
+        &name,
+        &case.expected[&name],
+        scalar(found.loss.inner()),
+        1e-5,
+    );
     Ok(())
 }

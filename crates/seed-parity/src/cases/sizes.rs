@@ -24,7 +24,9 @@ pub(super) fn causal_q_former(
     };
     // The released quantiser file keeps the text side's tables but not its network.
     let text = weights
-        .shape(&format!("{prefix}.encoder.layer.0.intermediate.dense.weight"))
+        .shape(&format!(
+            "{prefix}.encoder.layer.0.intermediate.dense.weight"
+        ))
         .is_some();
     let text = if text {
         Some(TextSideConfig {
@@ -90,7 +92,8 @@ pub(super) fn block_stack(
 
 /// The reference's quantiser.
 pub(super) fn quantizer(case: &Case<'_>) -> Result<QuantizerConfig, ParityError> {
-    let config = QuantizerConfig::reference(case.size("n_embed")?, case.size("codebook_embed_dim")?);
+    let config =
+        QuantizerConfig::reference(case.size("n_embed")?, case.size("codebook_embed_dim")?);
     let beta = case.config["beta"].as_f64().unwrap_or(config.beta);
     Ok(QuantizerConfig { beta, ..config })
 }
@@ -127,7 +130,9 @@ fn cross_attention_every(
         let attention = format!("{prefix}.encoder.layer.{layer}.attention.self.query.weight");
         weights.shape(&attention).is_some()
     });
-    let crossing: Vec<usize> = layers.filter(|layer| weights.shape(&key(*layer)).is_some()).collect();
+    let crossing: Vec<usize> = layers
+        .filter(|layer| weights.shape(&key(*layer)).is_some())
+        .collect();
     match crossing[..] {
         [] => 0,
         // Only the first: any number beyond the last layer.
