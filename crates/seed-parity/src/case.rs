@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     rc::Rc,
@@ -32,6 +32,8 @@ pub(crate) struct Case<'a> {
     pub(crate) expected: Value,
     stats: Value,
     files: RefCell<BTreeMap<String, Rc<Checkpoint>>>,
+    /// Files that were read as weights, by name without ending.
+    weights: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Case<'a> {
@@ -51,6 +53,7 @@ impl<'a> Case<'a> {
             expected: optional("expected.json")?,
             stats: optional("stats.json")?,
             files: RefCell::default(),
+            weights: RefCell::default(),
         })
     }
 
@@ -99,6 +102,12 @@ impl<'a> Case<'a> {
         self.stats[name]["atol"].as_f64()
     }
 
+    /// A file of weights by its name without ending.
+    pub(crate) fn weights(&self, stem: &str) -> Result<Rc<Checkpoint>, ParityError> {
+        self.weights.borrow_mut().insert(stem.to_owned());
+        self.checkpoint(stem)
+    }
+
     /// A file of tensors by its name without ending.
     pub(crate) fn checkpoint(&self, stem: &str) -> Result<Rc<Checkpoint>, ParityError> {
         self.find(stem)?.ok_or_else(|| ParityError::NoCheckpoint {
@@ -141,7 +150,7 @@ impl<'a> Case<'a> {
                 .to_str()
                 .and_then(|name| name.strip_suffix(".safetensors"))
                 && !stem.starts_with(INPUTS)
-                && !stem.starts_with("weights")
+                && !self.weights.borrow().contains(stem)
             {
                 stems.push(stem.to_owned());
             }

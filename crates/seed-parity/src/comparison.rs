@@ -1,15 +1,15 @@
 //! Two results held against each other.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// One result of a case beside what it must be.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// File and tensor, `outputs/block_0`, or the place in `expected.json`.
     pub name: String,
     /// Which number is held against the tolerance.
     pub measure: Measure,
-    /// That number; `null` in JSON if it is not finite.
+    /// That number; infinite (`null` in JSON) where the two cannot be compared.
     pub error: f64,
     /// The most it may be.
     pub tolerance: f64,
@@ -26,7 +26,7 @@ pub struct Comparison {
 }
 
 /// Which number of a comparison is held against its tolerance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// The largest difference.
@@ -180,6 +180,9 @@ pub(crate) fn largest(entries: &[f64]) -> f64 {
 
 /// The difference of each pair of entries; of strings 1 where they differ.
 fn differences(found: &Values, golden: &Values) -> Result<Vec<f64>, String> {
+    if golden.len() == 0 {
+        return Err("the golden value is empty".to_owned());
+    }
     match (found, golden) {
         (
             Values::Numbers { shape, entries },
@@ -193,8 +196,10 @@ fn differences(found: &Values, golden: &Values) -> Result<Vec<f64>, String> {
                     "shape {shape:?} where {golden_shape:?} is expected"
                 ));
             }
-            if let Some(place) = entries.iter().position(|entry| !entry.is_finite()) {
-                return Err(format!("entry {place} is {}", entries[place]));
+            for (side, entries) in [("", entries), (" of the other", golden)] {
+                if let Some(place) = entries.iter().position(|entry| !entry.is_finite()) {
+                    return Err(format!("entry {place}{side} is {}", entries[place]));
+                }
             }
             let pairs = entries.iter().zip(golden);
             Ok(pairs
@@ -307,6 +312,10 @@ mod tests {
             let comparison = &lax.compare("x", &found, &golden)[0];
             assert!(!comparison.passed() && comparison.problem.is_some());
         }
+        let nan = numbers(&[2], &[0.0, f64::NAN]);
+        assert!(!lax.compare("x", &golden, &nan)[0].passed());
+        let empty = numbers(&[0], &[]);
+        assert!(!lax.compare("x", &empty, &empty)[0].passed());
         let scalar = Rule::Relative(0.1).compare("x", &Values::scalar(1.2), &Values::scalar(1.0));
         assert!(!scalar[0].passed());
     }

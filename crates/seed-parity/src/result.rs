@@ -1,18 +1,18 @@
 //! What a run of a kit found.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{Comparison, Table};
 
 /// A whole kit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KitResult {
     /// Its cases, in the order of their names.
     pub cases: Vec<CaseResult>,
 }
 
 /// One case.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CaseResult {
     /// Name of its folder.
     pub name: String,
@@ -22,7 +22,7 @@ pub struct CaseResult {
 }
 
 /// What became of a case.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// It ran; each comparison may have passed or not.
@@ -45,7 +45,7 @@ pub enum Outcome {
 }
 
 /// Golden values of a case that nothing was compared with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LeftOut {
     /// File and tensor, or a pattern such as `a_vision/*`.
     pub name: String,
@@ -54,7 +54,7 @@ pub struct LeftOut {
 }
 
 /// How many cases ended how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Counts {
     /// Cases of which every comparison passed.
     pub passed: usize,

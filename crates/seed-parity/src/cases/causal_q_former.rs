@@ -31,7 +31,7 @@ fn model(
     attention: QueryAttention,
     device: &Device,
 ) -> Result<CausalQFormer, ParityError> {
-    let weights = case.checkpoint("weights")?;
+    let weights = case.weights("weights")?;
     let model = sizes::causal_q_former(case, &weights, attention)?.init(device)?;
     Ok(seed_weights::load(model, &weights, &causal_q_former_keys())?.0)
 }

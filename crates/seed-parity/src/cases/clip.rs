@@ -64,7 +64,7 @@ fn text_tower(
         activation,
         end_of_text,
     };
-    let weights = case.checkpoint(&format!("{folder}/model"))?;
+    let weights = case.weights(&format!("{folder}/model"))?;
     let (tower, _) = seed_weights::load(sizes.init(case.device)?, &weights, &clip_text_keys())?;
 
     let ids = case.indices(&format!("{inputs}_ids"), [ANY, ANY], sizes.vocab_size)?;

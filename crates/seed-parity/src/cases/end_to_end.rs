@@ -84,7 +84,7 @@ fn stem<'a>(case: &'a Case<'_>, file: &str, default: &'a str) -> &'a str {
 }
 
 fn tower(case: &Case<'_>) -> Result<EvaVit, ParityError> {
-    let weights = case.checkpoint(stem(case, "vit", "eva_vit_g"))?;
+    let weights = case.weights(stem(case, "vit", "eva_vit_g"))?;
     let config = EvaVitConfig {
         image_size: case.size("img_size")?,
         patch_size: case.size("patch_size")?,
@@ -98,14 +98,14 @@ fn tower(case: &Case<'_>) -> Result<EvaVit, ParityError> {
 }
 
 fn encoder(case: &Case<'_>) -> Result<CausalQFormer, ParityError> {
-    let weights = case.checkpoint(stem(case, "stage1", "causal_qformer"))?;
+    let weights = case.weights(stem(case, "stage1", "causal_qformer"))?;
     let encoder =
         sizes::causal_q_former(case, &weights, QueryAttention::Causal)?.init(case.device)?;
     Ok(seed_weights::load(encoder, &weights, &causal_q_former_keys())?.0)
 }
 
 fn codes(case: &Case<'_>) -> Result<CodeAutoencoder, ParityError> {
-    let weights = case.checkpoint(stem(case, "stage2", "seed_tokenizer"))?;
+    let weights = case.weights(stem(case, "stage2", "seed_tokenizer"))?;
     let config = CodeAutoencoderConfig {
         width: case.size("hidden_size")?,
         positions: case.size("num_query_tokens")?,

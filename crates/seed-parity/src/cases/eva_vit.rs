@@ -26,7 +26,7 @@ pub(super) fn run(case: &Case<'_>, out: &mut Recorder<'_>) -> Result<(), ParityE
         heads: case.size("num_heads")?,
         mlp_hidden: case.size("mlp_hidden")?,
     };
-    let weights = case.checkpoint("weights")?;
+    let weights = case.weights("weights")?;
     let keys = KeyMap::identity().nest("", "visual_encoder", &[("", "")]);
     let (tower, _) = seed_weights::load(config.init(case.device)?, &weights, &keys)?;
     let norm = LnVision {

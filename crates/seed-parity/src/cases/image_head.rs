@@ -44,7 +44,7 @@ fn config(case: &Case<'_>, form: ImageHeadForm) -> Result<CodeAutoencoderConfig,
         width: case.size("hidden_size")?,
         positions: case.size("num_query_tokens")?,
         quantizer: sizes::quantizer(case)?,
-        blocks: sizes::block_stack(case, &*case.checkpoint(WEIGHTS)?)?,
+        blocks: sizes::block_stack(case, &*case.weights(WEIGHTS)?)?,
         text_head: None,
         image_head: Some(ImageHeadConfig {
             target_width: case.size("image_features_dim")?,
@@ -63,7 +63,7 @@ fn released(case: &Case<'_>, device: &Device) -> Result<CodeAutoencoder, ParityE
     let widths =
         widths.ok_or_else(|| case.no_value("config.json", "image_down", "three widths"))?;
     let model = config(case, ImageHeadForm::Mlp { widths })?.init(device)?;
-    let weights = case.checkpoint(WEIGHTS)?;
+    let weights = case.weights(WEIGHTS)?;
     Ok(seed_weights::load(model, &weights, &code_autoencoder_keys())?.0)
 }
 
@@ -137,7 +137,7 @@ fn from_images(
     out: &mut Recorder<'_>,
     released: &CodeAutoencoder,
 ) -> Result<(), ParityError> {
-    let weights = case.checkpoint(WEIGHTS)?;
+    let weights = case.weights(WEIGHTS)?;
     let encoder =
         sizes::causal_q_former(case, &weights, QueryAttention::Causal)?.init(case.device)?;
     let (encoder, _) = seed_weights::load(encoder, &weights, &causal_q_former_keys())?;

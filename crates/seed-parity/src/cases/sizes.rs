@@ -10,28 +10,19 @@ use serde_json::Value;
 
 use crate::{ParityError, case::Case};
 
-/// The Causal Q-Former whose keys are below `Qformer.bert`. Its text side is built if the weights have
-/// one.
+/// The Causal Q-Former whose keys are below `Qformer.bert`, with a text side if the config has a
+/// vocabulary.
 pub(super) fn causal_q_former(
     case: &Case<'_>,
     weights: &Checkpoint,
     attention: QueryAttention,
 ) -> Result<CausalQFormerConfig, ParityError> {
     let prefix = "Qformer.bert";
-    let table = |name: &str| {
-        let key = format!("{prefix}.embeddings.{name}_embeddings.weight");
-        dimension(weights, &key, 0)
-    };
-    // The released quantiser file keeps the text side's tables but not its network.
-    let text = weights
-        .shape(&format!(
-            "{prefix}.encoder.layer.0.intermediate.dense.weight"
-        ))
-        .is_some();
-    let text = if text {
+    // The released quantiser file has leftovers of a text side, and its config none.
+    let text = if case.config.get("vocab_size").is_some() {
         Some(TextSideConfig {
-            vocab_size: table("word")?,
-            max_length: table("position")?,
+            vocab_size: case.size("vocab_size")?,
+            max_length: case.size("max_position_embeddings")?,
         })
     } else {
         None

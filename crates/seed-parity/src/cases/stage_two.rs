@@ -38,7 +38,7 @@ pub(super) fn run(case: &Case<'_>, out: &mut Recorder<'_>) -> Result<(), ParityE
 }
 
 fn model(case: &Case<'_>, device: &Device) -> Result<CodeAutoencoder, ParityError> {
-    let weights = case.checkpoint("weights")?;
+    let weights = case.weights("weights")?;
     let legacy = case.config["legacy"].as_bool().unwrap_or(true);
     let config = CodeAutoencoderConfig {
         width: case.size("hidden_size")?,
