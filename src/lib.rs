@@ -8,6 +8,7 @@ pub use seed_device as device;
 pub use seed_encoders as encoders;
 pub use seed_eval as eval;
 pub use seed_nn as nn;
+pub use seed_parity as parity;
 pub use seed_tokenizer as tokenizer;
 pub use seed_train as train;
 pub use seed_weights as weights;

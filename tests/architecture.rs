@@ -26,6 +26,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "seed-eval",
         ],
     ),
+    (
+        "seed-parity",
+        &[
+            "seed-nn",
+            "seed-weights",
+            "seed-encoders",
+            "seed-tokenizer",
+            "seed-data",
+            "seed-eval",
+            "seed-train",
+        ],
+    ),
 ];
 
 fn root() -> &'static Path {

@@ -75,6 +75,7 @@ fn the_one_query_image_head_counts_too() {
         depth: 4,
         heads: 12,
         mlp_hidden: 3072,
+        cross_attention_every: 2,
         dropout: 0.1,
     };
     head.form = ImageHeadForm::Query { reverse };

@@ -1,7 +1,7 @@
 //! What must hold whatever the weights are (specification §9).
 
 use burn::{
-    module::Param,
+    module::{Module, Param},
     tensor::{Device, Distribution, Int, Tensor, TensorData},
 };
 use seed::{
@@ -39,6 +39,23 @@ fn q_former(attention: QueryAttention, device: &Device) -> CausalQFormer {
         embed_dim: Some(8),
     };
     config.init(device).unwrap()
+}
+
+#[test]
+fn training_and_inference_attention_agree() {
+    let device = test_device();
+    device.seed(5);
+    let config = BlockStackConfig {
+        depth: 2,
+        heads: 3,
+        mlp_hidden: 40,
+    };
+    let stack = config.init(24, 9, &device).unwrap();
+    let tokens = random([2, 9, 24], &device);
+    // The fused attention runs without autodiff, the plain form with it.
+    let trained = stack.clone().train().forward(tokens.clone().autodiff());
+    let difference = (trained.inner() - stack.forward(tokens)).abs().max();
+    assert!(numbers(difference)[0] < 1e-4);
 }
 
 /// Which tokens change when query `changed` is perturbed.

@@ -3,7 +3,7 @@
 use clap::{ArgAction, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-use crate::commands::{completions, convert, cost, devices, eval, inspect, man, tokenize, train};
+use crate::commands::{completions, convert, cost, devices, eval, inspect, man, parity, tokenize, train};
 
 /// What the exit status says.
 pub(crate) const EXIT_CODES: &str = "\
@@ -36,6 +36,7 @@ pub(crate) enum Command {
     Eval(eval::Command),
     Inspect(inspect::Arguments),
     Convert(convert::Arguments),
+    Parity(parity::Arguments),
     Cost(cost::Arguments),
     Devices(devices::Arguments),
     Completions(completions::Arguments),

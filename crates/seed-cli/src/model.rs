@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use clap::Args;
 use seed_device::{DeviceSpec, Precision};
 use seed_tokenizer::{PublishedTokenizer, SeedConfig, SeedTokenizer, nano};
+use seed_weights::hub::HubReference;
 
 /// The tokenizer and its device, as arguments of a command.
 #[derive(Debug, Args)]
@@ -56,7 +57,8 @@ impl ModelArguments {
 /// The path of a checkpoint, fetched first if it is on the hub.
 pub(crate) fn local(reference: &str) -> Result<PathBuf, Box<dyn Error>> {
     if reference.starts_with("hf:") {
-        return Err("hub".into());
+        let reference: HubReference = reference.parse()?;
+        return Ok(seed_weights::hub::fetch(&reference)?);
     }
     Ok(PathBuf::from(reference))
 }

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use tokenizers::Tokenizer;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::decoders::wordpiece::WordPiece;
+use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::DataError;
 
@@ -57,6 +57,8 @@ pub struct TokenBatch {
 pub struct TextTokenizer {
     inner: Tokenizer,
     special: SpecialIds,
+    /// What CLIP's BPE puts at the end of each word; decoding makes it a space.
+    end_of_word: Option<String>,
 }
 
 impl TextTokenizer {
@@ -97,7 +99,15 @@ impl TextTokenizer {
             end: find(END_NAMES, "end")?,
             decode: inner.token_to_id(DECODE_NAME),
         };
-        Ok(Self { inner, special })
+        let end_of_word = match inner.get_model() {
+            ModelWrapper::BPE(model) => model.end_of_word_suffix.clone(),
+            _ => None,
+        };
+        Ok(Self {
+            inner,
+            special,
+            end_of_word,
+        })
     }
 
     /// The ids with a meaning of their own.
@@ -157,7 +167,12 @@ impl TextTokenizer {
 
     /// The text of some ids, without special tokens.
     pub fn decode(&self, ids: &[u32]) -> Result<String, DataError> {
-        self.inner.decode(ids, true).map_err(tokenizer_error)
+        let text = self.inner.decode(ids, true).map_err(tokenizer_error)?;
+        // As `CLIPTokenizerFast` does it, since the library's decoder leaves the mark in.
+        Ok(match self.end_of_word.as_deref() {
+            Some(mark) if !mark.is_empty() => text.replace(mark, " ").trim().to_owned(),
+            _ => text,
+        })
     }
 
     /// The text of its `tokenizer.json`, the same for the same tokenizer on every run.

@@ -1,84 +1,28 @@
-//! Tokenizers read from `tokenizer.json` equal the reference; training one is deterministic.
+//! Reading tokenizers, batches, and training one, which is deterministic. That `tokenizer.json` gives the
+//! reference's ids is the case `13_tokenizers` of `tests/fixtures`.
 
 use std::path::{Path, PathBuf};
 
 use seed_data::{DataError, TextTokenizer, train_wordpiece};
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Expected {
-    bert: Vec<Bert>,
-    clip: Vec<Clip>,
-}
-
-#[derive(Deserialize)]
-struct Bert {
-    ids: Vec<u32>,
-    ids_32: Vec<u32>,
-    mask_32: Vec<u8>,
-    decode_skip_special: String,
-}
-
-#[derive(Deserialize)]
-struct Clip {
-    ids: Vec<u32>,
-    ids_20: Vec<u32>,
-    ids_slow: Option<Vec<u32>>,
-}
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/13_tokenizers")
+        .join("../../tests/fixtures/13_tokenizers")
         .join(name)
 }
 
-fn strings() -> Vec<String> {
-    serde_json::from_str(include_str!("fixtures/13_tokenizers/strings.json")).unwrap()
-}
-
-fn expected() -> Expected {
-    serde_json::from_str(include_str!("fixtures/13_tokenizers/expected.json")).unwrap()
-}
-
 #[test]
-fn bert_equals_the_reference() {
-    let tokenizer = TextTokenizer::from_file(&fixture("bert/tokenizer.json")).unwrap();
-    let (strings, expected) = (strings(), expected().bert);
-    assert_eq!((strings.len(), expected.len()), (68, 68));
-    for (text, golden) in strings.iter().zip(&expected) {
-        assert_eq!(tokenizer.encode_all(text).unwrap(), golden.ids, "{text:?}");
-        let padded = tokenizer.encode(text, 32).unwrap();
-        assert_eq!(padded.ids, golden.ids_32, "{text:?}");
-        let mask: Vec<u8> = padded.mask.iter().map(|&m| m.into()).collect();
-        assert_eq!(mask, golden.mask_32, "{text:?}");
-        let decoded = tokenizer.decode(&golden.ids).unwrap();
-        assert_eq!(decoded, golden.decode_skip_special, "{text:?}");
-    }
-    let special = tokenizer.special();
+fn special_ids_are_found_in_each_family() {
+    let bert = TextTokenizer::from_file(&fixture("bert/tokenizer.json")).unwrap();
+    let special = bert.special();
     assert_eq!((special.pad, special.start, special.end), (0, 2, 3));
     assert_eq!(special.decode, Some(420));
-    assert_eq!(tokenizer.vocab_size(), 421);
-}
+    assert_eq!(bert.vocab_size(), 421);
 
-#[test]
-fn clip_equals_the_reference() {
-    let tokenizer = TextTokenizer::from_file(&fixture("clip/tokenizer.json")).unwrap();
-    let (strings, expected) = (strings(), expected().clip);
-    assert_eq!((strings.len(), expected.len()), (68, 68));
-    for (text, golden) in strings.iter().zip(&expected) {
-        let ids = tokenizer.encode_all(text).unwrap();
-        if golden.ids_slow.as_ref() == Some(&ids) {
-            continue;
-        }
-        assert_eq!(ids, golden.ids, "{text:?}");
-        assert_eq!(
-            tokenizer.encode(text, 20).unwrap().ids,
-            golden.ids_20,
-            "{text:?}"
-        );
-    }
-    let special = tokenizer.special();
+    let clip = TextTokenizer::from_file(&fixture("clip/tokenizer.json")).unwrap();
+    let special = clip.special();
     assert_eq!((special.pad, special.start, special.end), (793, 792, 793));
+    assert_eq!(special.decode, None);
 }
 
 #[test]

@@ -266,7 +266,7 @@ fn from_codes(config: &CodeAutoencoderConfig) -> Work {
             depth: reverse.depth,
             mlp_hidden: reverse.mlp_hidden,
             context_width: width,
-            cross_attention_every: 2,
+            cross_attention_every: reverse.cross_attention_every,
             dropout: reverse.dropout,
             text: None,
         };

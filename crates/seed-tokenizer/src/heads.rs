@@ -74,14 +74,21 @@ impl BlockStack {
 pub struct ReverseQFormerConfig {
     /// Number of queries: 77 for the text target of v1, 1 for the trained image head of v2.
     pub queries: usize,
-    /// Number of layers (4 in SEED); every other one has cross-attention.
+    /// Number of layers (4 in SEED).
     pub depth: usize,
     /// Number of attention heads; divides the width.
     pub heads: usize,
     /// Hidden width of the MLPs.
     pub mlp_hidden: usize,
+    /// Layers 0, n, 2n, … have cross-attention (2 in SEED).
+    #[serde(default = "every_other")]
+    pub cross_attention_every: usize,
     /// Dropout while training.
     pub dropout: f64,
+}
+
+fn every_other() -> usize {
+    2
 }
 
 /// Bidirectional queries that read the decoded codes (SEED §2.2.2).
@@ -97,13 +104,20 @@ impl ReverseQFormerConfig {
     fn init(&self, width: usize, device: &Device) -> Result<ReverseQFormer, ConfigError> {
         let part = "reverse Q-Former";
         ConfigError::check(self.queries > 0, part, "queries", self.queries, "positive")?;
+        ConfigError::check(
+            self.cross_attention_every > 0,
+            part,
+            "cross_attention_every",
+            0,
+            "positive, since queries without cross-attention see no codes",
+        )?;
         let q_former = QFormerConfig {
             width,
             heads: self.heads,
             depth: self.depth,
             mlp_hidden: self.mlp_hidden,
             context_width: width,
-            cross_attention_every: 2,
+            cross_attention_every: self.cross_attention_every,
             dropout: self.dropout,
             text: None,
         };

@@ -186,6 +186,7 @@ fn recognise(checkpoint: &Checkpoint) -> Result<(SeedConfig, &'static str), Toke
                     depth: 4,
                     heads: 12,
                     mlp_hidden: 3072,
+                    cross_attention_every: 2,
                     dropout: 0.1,
                 },
             },

@@ -7,6 +7,7 @@ pub(crate) mod devices;
 pub(crate) mod eval;
 pub(crate) mod inspect;
 pub(crate) mod man;
+pub(crate) mod parity;
 pub(crate) mod tokenize;
 pub(crate) mod train;
 
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Eval(command) => command.run(cli.quiet),
         Command::Inspect(arguments) => arguments.run(),
         Command::Convert(arguments) => arguments.run(cli.quiet),
+        Command::Parity(arguments) => arguments.run(cli.quiet),
         Command::Cost(arguments) => arguments.run(),
         Command::Devices(arguments) => arguments.run(),
         Command::Completions(arguments) => arguments.run(),

@@ -1,0 +1,66 @@
+//! Every model against golden numbers of the reference implementations, at tiny sizes: the kit of
+//! `tests/fixtures`, run by `seed-parity`. The device is `SEED_TEST_DEVICE`.
+
+use std::path::Path;
+
+use seed::{
+    device::test_device,
+    parity::{CaseResult, Kit, KitResult, Measure, run, run_against},
+};
+
+/// Each case, and how many comparisons it makes at least: none may silently become smaller.
+const CASES: &[(&str, usize)] = &[
+    ("01_eva_vit", 12),
+    ("02_causal_qformer", 49),
+    ("03_quantizer", 21),
+    ("04_seed_v1_stage2", 523),
+    ("05_seed_v2_head", 28),
+    ("06_end_to_end_v1", 16),
+    ("07_preprocessing", 75),
+    ("10_clip", 9),
+    ("12_metrics", 9),
+    ("13_tokenizers", 8),
+];
+
+fn kit() -> Kit {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    Kit::open(folder).unwrap()
+}
+
+fn case<'a>(result: &'a KitResult, name: &str) -> &'a CaseResult {
+    let case = result.cases.iter().find(|case| case.name == name);
+    case.unwrap_or_else(|| panic!("no case {name}"))
+}
+
+#[test]
+fn every_model_gives_the_reference_s_numbers() {
+    let result = run(&kit(), &test_device(), |_| {});
+    assert!(result.passed(), "{}", result.table());
+    assert_eq!(result.counts().skipped, 0, "{}", result.table());
+    assert_eq!(result.cases.len(), CASES.len());
+    for (name, least) in CASES {
+        let count = case(&result, name).comparisons().len();
+        assert!(count >= *least, "{name}: {count} comparisons");
+    }
+    resampling_is_exact(case(&result, "07_preprocessing"));
+}
+
+/// The kit allows a level here and there; ours is Pillow's arithmetic, to the last bit.
+fn resampling_is_exact(case: &CaseResult) {
+    let resampled = case
+        .comparisons()
+        .iter()
+        .filter(|c| c.measure == Measure::MostEntries);
+    let worst: Vec<f64> = resampled.map(|comparison| comparison.max_error).collect();
+    assert!(worst.len() >= 26, "{}", worst.len());
+    assert!(worst.iter().all(|worst| *worst == 0.0), "{worst:?}");
+}
+
+#[test]
+fn a_device_agrees_with_itself() {
+    let kit = kit().select(&["eva_vit", "03", "10_clip"]).unwrap();
+    let device = test_device();
+    let result = run_against(&kit, &device, &device, |_| {});
+    assert!(result.passed(), "{}", result.table());
+    assert_eq!(result.cases.len(), 3);
+}
