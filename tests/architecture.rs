@@ -38,6 +38,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "seed-train",
         ],
     ),
+    (
+        "seed-cli",
+        &[
+            "seed-device",
+            "seed-weights",
+            "seed-encoders",
+            "seed-tokenizer",
+            "seed-data",
+            "seed-train",
+            "seed-eval",
+            "seed-parity",
+        ],
+    ),
 ];
 
 fn root() -> &'static Path {

@@ -194,7 +194,7 @@ fn session(folder: &Path, existing: Existing, interrupt: bool) -> bool {
 }
 
 fn result(folder: &Path) -> [Vec<u8>; 2] {
-    ["tokens", "codes"].map(|part| {
+    ["tokens", "tokenizer"].map(|part| {
         std::fs::read(folder.join("run").join(part).with_extension("safetensors")).unwrap()
     })
 }

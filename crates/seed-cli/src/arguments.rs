@@ -3,7 +3,9 @@
 use clap::{ArgAction, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-use crate::commands::{completions, convert, cost, devices, eval, inspect, man, parity, tokenize, train};
+use crate::commands::{
+    completions, convert, cost, devices, eval, inspect, man, parity, tokenize, train,
+};
 
 /// What the exit status says.
 pub(crate) const EXIT_CODES: &str = "\

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use clap::Args;
 use seed_device::{DeviceSpec, Precision};
 use seed_tokenizer::{PublishedTokenizer, SeedConfig, SeedTokenizer, nano};
-use seed_weights::hub::HubReference;
+use seed_weights::hub::{Hub, HubRepo};
 
 /// The tokenizer and its device, as arguments of a command.
 #[derive(Debug, Args)]
@@ -57,8 +57,8 @@ impl ModelArguments {
 /// The path of a checkpoint, fetched first if it is on the hub.
 pub(crate) fn local(reference: &str) -> Result<PathBuf, Box<dyn Error>> {
     if reference.starts_with("hf:") {
-        let reference: HubReference = reference.parse()?;
-        return Ok(seed_weights::hub::fetch(&reference)?);
+        let repository: HubRepo = reference.parse()?;
+        return Ok(Hub::from_env()?.fetch(&repository)?.weights);
     }
     Ok(PathBuf::from(reference))
 }

@@ -35,6 +35,16 @@ pub enum TokenizerError {
     /// A file is missing, damaged, or of another model.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The files are of a release, and its sizes do not fit them.
+    #[error(
+        "{source}; the sizes of {release} were assumed: if yours are others, write them into a config.json beside the files"
+    )]
+    AssumedSizes {
+        /// The release that the keys are of.
+        release: String,
+        /// What does not fit.
+        source: WeightsError,
+    },
     /// The config describes no possible model.
     #[error("{name}: {source}")]
     Config {
@@ -81,6 +91,8 @@ pub struct PublishedTokenizer {
     pub config: SeedConfig,
     /// What it is: `SEED v1`, `SEED v2`, or what our own file says.
     pub release: String,
+    /// Whether the config is the release's own, since neither the file nor one beside it says more.
+    sizes_assumed: bool,
 }
 
 impl PublishedTokenizer {
@@ -104,10 +116,11 @@ impl PublishedTokenizer {
         if let Some(text) = checkpoint.metadata().get("config") {
             let config = config_of(checkpoint.name(), text)?;
             let release = "SEED tokenizer of this library".to_owned();
-            return Self::checked(checkpoint, config, release);
+            return Self::checked(checkpoint, config, release, false);
         }
         let (mut config, release) = recognise(&checkpoint)?;
-        if let Some(file) = config_file.filter(|file| file.is_file()) {
+        let config_file = config_file.filter(|file| file.is_file());
+        if let Some(file) = config_file {
             let name = file.display().to_string();
             let text = std::fs::read_to_string(file).map_err(|error| {
                 TokenizerError::UnreadableConfig {
@@ -118,13 +131,19 @@ impl PublishedTokenizer {
             config = config_of(&name, &text)?;
         }
         keep_what_is_there(&mut config, &checkpoint);
-        Self::checked(checkpoint, config, release.to_owned())
+        Self::checked(
+            checkpoint,
+            config,
+            release.to_owned(),
+            config_file.is_none(),
+        )
     }
 
     fn checked(
         checkpoint: Checkpoint,
         config: SeedConfig,
         release: String,
+        sizes_assumed: bool,
     ) -> Result<Self, TokenizerError> {
         config.validate().map_err(|source| TokenizerError::Config {
             name: checkpoint.name().to_owned(),
@@ -134,6 +153,7 @@ impl PublishedTokenizer {
             checkpoint,
             config,
             release,
+            sizes_assumed,
         })
     }
 
@@ -150,7 +170,17 @@ impl PublishedTokenizer {
                 name: self.checkpoint.name().to_owned(),
                 source,
             })?;
-        Ok(load_as(module, &self.checkpoint, &tokenizer_keys(), dtype)?)
+        load_as(module, &self.checkpoint, &tokenizer_keys(), dtype).map_err(|source| {
+            let other_size = matches!(
+                source,
+                WeightsError::Missing { .. } | WeightsError::Shape { .. }
+            );
+            if self.sizes_assumed && other_size {
+                let release = self.release.clone();
+                return TokenizerError::AssumedSizes { release, source };
+            }
+            source.into()
+        })
     }
 }
 

@@ -1,10 +1,10 @@
 //! `seed parity`: every model against recorded numbers of the reference.
 
-use std::path::PathBuf;
+use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use seed_device::DeviceSpec;
-use seed_parity::Kit;
+use seed_parity::{CaseResult, Kit};
 
 use crate::{Outcome, Status, output};
 
@@ -41,4 +41,37 @@ enum Format {
     Table,
     /// For programs.
     Json,
+}
+
+impl Arguments {
+    pub(crate) fn run(&self, quiet: bool) -> Outcome {
+        let kit = Kit::open(&self.kit)?;
+        let device = self.device.open()?;
+        let total = kit.cases().len();
+        let mut done = 0;
+        let progress = |case: &CaseResult| {
+            done += 1;
+            if !quiet && std::io::stderr().is_terminal() {
+                eprint!("\r\x1b[K{done}/{total} {}", case.name);
+            }
+        };
+        let result = match self.against {
+            None => seed_parity::run(&kit, &device, progress),
+            Some(other) => seed_parity::run_against(&kit, &device, &other.open()?, progress),
+        };
+        if !quiet && std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+        let text = match (self.format, self.all) {
+            (Format::Json, _) => serde_json::to_string_pretty(&result)? + "\n",
+            (Format::Table, true) => format!("{}\n", result.verbose_table()),
+            (Format::Table, false) => format!("{}\n", result.table()),
+        };
+        output::to_stdout(text.as_bytes())?;
+        Ok(if result.passed() {
+            Status::Done
+        } else {
+            Status::Partly
+        })
+    }
 }

@@ -3,9 +3,9 @@
 
 use burn::{
     module::Module,
-    nn::Linear,
     tensor::{Device, Tensor},
 };
+use seed_nn::Linear;
 use seed_tokenizer::{
     CodeAutoencoder, CodeAutoencoderConfig, ImageHeadConfig, ImageHeadForm, QueryAttention,
     ReverseQFormer, StageTwoTargets, StageTwoWeights, causal_q_former_keys, code_autoencoder_keys,
