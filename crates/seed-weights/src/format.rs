@@ -124,12 +124,12 @@ impl Content {
         let opens_object = start.get(8) == Some(&b'{');
         match start {
             [] => Self::Other("empty"),
-            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Torch,
-            _ if start.get(257..262) == Some(b"ustar") => Self::Torch,
-            _ if holds(MAGIC) || holds(MAGIC_TEXT) => Self::Torch,
             _ if opens_object && header.is_some_and(|bytes| bytes <= MAX_HEADER) => {
                 Self::Safetensors
             }
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Torch,
+            _ if start.get(257..262) == Some(b"ustar") => Self::Torch,
+            _ if holds(MAGIC) || holds(MAGIC_TEXT) => Self::Torch,
             [0x80, 0..=5, ..] => Self::Torch,
             _ if is_text && start.trim_ascii_start().first() == Some(&b'{') => Self::Json,
             _ if opens_object => Self::Safetensors,
