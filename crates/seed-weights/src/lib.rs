@@ -11,6 +11,8 @@ mod elements;
 mod error;
 mod format;
 mod header;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod keys;
 mod load;
 mod parameters;

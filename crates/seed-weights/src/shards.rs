@@ -79,6 +79,12 @@ fn read(path: &Path, source: &Source) -> Result<BTreeMap<String, Vec<String>>, W
     Ok(shards)
 }
 
+/// The shards that an index names, as paths in its folder.
+#[cfg(feature = "hub")]
+pub(crate) fn names(path: &Path) -> Result<Vec<String>, WeightsError> {
+    Ok(read(path, &Source::open(path)?)?.into_keys().collect())
+}
+
 /// Opens all shards of an index; tensors in them that the index does not list are left out.
 pub(crate) fn open(path: &Path, source: &Source) -> Result<Checkpoint, WeightsError> {
     let error = |source| WeightsError::Index {
@@ -105,7 +111,7 @@ pub(crate) fn open(path: &Path, source: &Source) -> Result<Checkpoint, WeightsEr
 }
 
 /// Whether a relative path stays below where it starts.
-fn is_inside(path: &str) -> bool {
+pub(crate) fn is_inside(path: &str) -> bool {
     let mut parts = Path::new(path).components();
     !path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
