@@ -1,23 +1,32 @@
-//! A checkpoint in memory, read by key.
+//! A checkpoint: tensors by key, read on demand, whatever files they are in.
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
-    fs,
-    ops::Range,
+    collections::{BTreeMap, HashMap, btree_map},
     path::Path,
 };
 
 use burn::tensor::{DType, TensorData};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 
-use crate::WeightsError;
+use crate::{
+    Format, WeightsError,
+    elements::{self, Fault, burn_type, is_weight_type},
+    format,
+    header::Header,
+    source::{Source, Stream},
+    torch::{self, TorchFile},
+};
 
-/// A safetensors file, its header checked, its tensors read on demand.
+/// Named tensors in one or several files. Opening reads what they are; a tensor's values are read
+/// when they are asked for, and not kept.
+///
+/// The files stay open, and are read at positions: several threads may read at once.
 #[derive(Debug)]
 pub struct Checkpoint {
     name: String,
-    bytes: Cow<'static, [u8]>,
+    format: Format,
+    sources: Vec<Source>,
     tensors: BTreeMap<String, Entry>,
     metadata: HashMap<String, String>,
 }
@@ -26,64 +35,105 @@ pub struct Checkpoint {
 struct Entry {
     dtype: Dtype,
     shape: Vec<usize>,
-    range: Range<usize>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Contiguous bytes of one of the sources.
+    Bytes { source: usize, position: u64 },
+    /// Anywhere in a file of PyTorch, which its reader gathers.
+    Torch(pytorch_reader::Tensor),
 }
 
 impl Checkpoint {
-    /// Reads a file.
+    /// Opens a checkpoint of any format, known by its content, not by its name:
+    ///
+    /// - safetensors;
+    /// - PyTorch's files (`.pth`, `.pt`, `.bin`), zip and older ones, the tensors at the root or
+    ///   below `model`; whatever else is in them is ignored, and no code in them is run;
+    /// - the index (`*.index.json`) of either in several shards;
+    /// - a folder with exactly one index, or without an index and with one weights file.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Io`], [`WeightsError::NotACheckpoint`], [`WeightsError::Ambiguous`] for a
+    /// folder with several candidates, [`WeightsError::Malformed`] and [`WeightsError::Torch`] for
+    /// damaged files, [`WeightsError::Index`] for shards that do not fit their index.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| WeightsError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_bytes(path.display().to_string(), bytes)
+        format::open(path.as_ref())
     }
 
-    /// Reads bytes that are already in memory, such as weights embedded in the program; `name`
-    /// stands for them in errors.
+    /// Reads a safetensors file that is already in memory, such as weights embedded in the program;
+    /// `name` stands for it in errors.
     pub fn from_bytes(
         name: impl Into<String>,
         bytes: impl Into<Cow<'static, [u8]>>,
     ) -> Result<Self, WeightsError> {
-        let (name, bytes) = (name.into(), bytes.into());
-        let malformed = |reason: String| WeightsError::Malformed {
-            name: name.clone(),
-            reason,
-        };
-        let (header_bytes, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| malformed(error.to_string()))?;
-        let data_start = header_bytes + size_of::<u64>();
-        let mut tensors = BTreeMap::new();
-        for (key, info) in header.tensors() {
-            let (start, end) = info.data_offsets;
-            let range = data_start + start..data_start + end;
-            if range.end > bytes.len() {
-                return Err(malformed(format!(
-                    "`{key}` ends beyond the end of the file"
-                )));
-            }
-            tensors.insert(
+        Self::from_safetensors(Source::Memory {
+            name: name.into(),
+            bytes: bytes.into(),
+        })
+    }
+
+    pub(crate) fn from_safetensors(source: Source) -> Result<Self, WeightsError> {
+        let header = Header::read(&source)?;
+        let tensors = header.tensors.into_iter().map(|tensor| {
+            let place = Place::Bytes {
+                source: 0,
+                position: tensor.position,
+            };
+            let (dtype, shape) = (tensor.dtype, tensor.shape);
+            (
+                tensor.key,
+                Entry {
+                    dtype,
+                    shape,
+                    place,
+                },
+            )
+        });
+        Ok(Self {
+            name: source.name(),
+            format: Format::Safetensors,
+            tensors: tensors.collect(),
+            metadata: header.metadata,
+            sources: vec![source],
+        })
+    }
+
+    pub(crate) fn from_torch(path: &Path) -> Result<Self, WeightsError> {
+        let TorchFile { format, tensors } = TorchFile::open(path)?;
+        let tensors = tensors.into_iter().map(|(key, tensor)| {
+            let dtype = torch::stored_type(tensor.dtype());
+            let shape = tensor.shape().to_vec();
+            let place = Place::Torch(tensor);
+            (
                 key,
                 Entry {
-                    dtype: info.dtype,
-                    shape: info.shape.clone(),
-                    range,
+                    dtype,
+                    shape,
+                    place,
                 },
-            );
-        }
-        let metadata = header.metadata().clone().unwrap_or_default();
+            )
+        });
         Ok(Self {
-            name,
-            bytes,
-            tensors,
-            metadata,
+            name: path.display().to_string(),
+            format,
+            sources: Vec::new(),
+            tensors: tensors.collect(),
+            metadata: HashMap::new(),
         })
     }
 
     /// The file or resource name, for errors and reports.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How the tensors are stored.
+    pub fn format(&self) -> &Format {
+        &self.format
     }
 
     /// Every key, sorted.
@@ -96,6 +146,11 @@ impl Checkpoint {
         self.tensors.get(key).map(|entry| entry.shape.as_slice())
     }
 
+    /// The element type of a tensor, as stored; `None` for one that Burn does not have.
+    pub fn element_type(&self, key: &str) -> Option<DType> {
+        burn_type(self.tensors.get(key)?.dtype)
+    }
+
     /// The free-form metadata of the file (config, provenance).
     pub fn metadata(&self) -> &HashMap<String, String> {
         &self.metadata
@@ -106,53 +161,143 @@ impl Checkpoint {
     /// # Errors
     ///
     /// [`WeightsError::Missing`], [`WeightsError::ElementType`] for anything but f32, f16 and bf16,
-    /// [`WeightsError::NotFinite`] if it holds NaN or infinity.
+    /// [`WeightsError::NotFinite`] if it holds NaN or infinity; and what reading a file gives.
     pub fn float(&self, key: &str) -> Result<TensorData, WeightsError> {
+        self.weight(key, DType::F32)
+    }
+
+    /// Reads a tensor in the precision of the file, bit for bit.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Missing`], [`WeightsError::ElementType`] for a type that Burn does not have;
+    /// and what reading a file gives.
+    pub fn stored(&self, key: &str) -> Result<TensorData, WeightsError> {
         let entry = self.entry(key)?;
-        let dtype = match entry.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => {
-                return Err(WeightsError::ElementType {
-                    name: self.name.clone(),
-                    key: key.to_owned(),
-                    dtype: format!("{other:?}"),
-                });
-            }
-        };
-        let bytes = self.bytes[entry.range.clone()].to_vec();
-        let data =
-            TensorData::from_bytes_vec(bytes, entry.shape.clone(), dtype).convert_dtype(DType::F32);
-        if data.iter::<f32>().any(|value| !value.is_finite()) {
-            return Err(WeightsError::NotFinite {
-                name: self.name.clone(),
-                key: key.to_owned(),
-            });
-        }
-        Ok(data)
+        let dtype = burn_type(entry.dtype).ok_or_else(|| self.element_error(key, entry))?;
+        elements::stored(self.stream(entry)?, &entry.shape, dtype)
     }
 
     /// Reads an i64 tensor.
     ///
     /// # Errors
     ///
-    /// [`WeightsError::Missing`], or [`WeightsError::ElementType`] if it is not stored as i64.
+    /// [`WeightsError::Missing`], [`WeightsError::ElementType`] if it is not stored as i64; and what
+    /// reading a file gives.
     pub fn int(&self, key: &str) -> Result<TensorData, WeightsError> {
         let entry = self.entry(key)?;
         if entry.dtype != Dtype::I64 {
-            return Err(WeightsError::ElementType {
-                name: self.name.clone(),
-                key: key.to_owned(),
-                dtype: format!("{:?}", entry.dtype),
-            });
+            return Err(self.element_error(key, entry));
         }
-        let bytes = self.bytes[entry.range.clone()].to_vec();
-        Ok(TensorData::from_bytes_vec(
-            bytes,
-            entry.shape.clone(),
-            DType::I64,
-        ))
+        elements::stored(self.stream(entry)?, &entry.shape, DType::I64)
+    }
+
+    /// Puts every key below a prefix, with or without its last dot: `eva_vit_g.pth` has its keys
+    /// bare, where the reference expects `visual_encoder.`.
+    pub fn below(mut self, prefix: &str) -> Self {
+        let prefix = prefix.trim_end_matches('.');
+        if !prefix.is_empty() {
+            self.tensors = self
+                .tensors
+                .into_iter()
+                .map(|(key, entry)| (format!("{prefix}.{key}"), entry))
+                .collect();
+        }
+        self
+    }
+
+    /// Reads two checkpoints as one. Of metadata in both, the first's stays.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::InBoth`] for a key that both have.
+    pub fn joined(mut self, other: Self) -> Result<Self, WeightsError> {
+        let shift = self.sources.len();
+        for (key, mut entry) in other.tensors {
+            if let Place::Bytes { source, .. } = &mut entry.place {
+                *source += shift;
+            }
+            match self.tensors.entry(key) {
+                btree_map::Entry::Vacant(vacant) => {
+                    vacant.insert(entry);
+                }
+                btree_map::Entry::Occupied(occupied) => {
+                    return Err(WeightsError::InBoth {
+                        key: occupied.key().clone(),
+                        first: self.name,
+                        second: other.name,
+                    });
+                }
+            }
+        }
+        self.sources.extend(other.sources);
+        for (key, value) in other.metadata {
+            self.metadata.entry(key).or_insert(value);
+        }
+        self.name = format!("{} and {}", self.name, other.name);
+        self.format = Format::Joined;
+        Ok(self)
+    }
+
+    /// Gives the checkpoint another name and format; used for what is put together of shards.
+    pub(crate) fn described(mut self, name: String, format: Format) -> Self {
+        (self.name, self.format) = (name, format);
+        self
+    }
+
+    /// Leaves the tensors of some keys alone.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.tensors.retain(|key, _| keep(key));
+    }
+
+    /// Whether a tensor can be read as floats.
+    pub(crate) fn check_weight(&self, key: &str) -> Result<DType, WeightsError> {
+        let entry = self.entry(key)?;
+        burn_type(entry.dtype)
+            .filter(|&dtype| is_weight_type(dtype))
+            .ok_or_else(|| self.element_error(key, entry))
+    }
+
+    /// Reads a finite float tensor as `dtype`, a weight type.
+    pub(crate) fn weight(&self, key: &str, dtype: DType) -> Result<TensorData, WeightsError> {
+        self.convert(key, dtype, true)
+    }
+
+    /// Reads a float tensor as `dtype`; values that are infinite in the file may stay so.
+    pub(crate) fn cast(&self, key: &str, dtype: DType) -> Result<TensorData, WeightsError> {
+        self.convert(key, dtype, false)
+    }
+
+    fn convert(&self, key: &str, dtype: DType, finite: bool) -> Result<TensorData, WeightsError> {
+        let stored = self.check_weight(key)?;
+        let entry = self.entry(key)?;
+        let (name, key) = (self.name.clone(), key.to_owned());
+        elements::floats(self.stream(entry)?, &entry.shape, stored, dtype, finite).map_err(
+            |fault| match fault {
+                Fault::Read(error) => error,
+                Fault::NotFinite => WeightsError::NotFinite { name, key },
+                Fault::OutOfRange => WeightsError::OutOfRange { name, key, dtype },
+            },
+        )
+    }
+
+    /// The element type in the words of the safetensors format.
+    pub(crate) fn stored_type(&self, key: &str) -> Option<Dtype> {
+        self.tensors.get(key).map(|entry| entry.dtype)
+    }
+
+    /// A tensor's bytes in order.
+    pub(crate) fn bytes(&self, key: &str) -> Result<Stream<'_>, WeightsError> {
+        self.stream(self.entry(key)?)
+    }
+
+    fn stream(&self, entry: &Entry) -> Result<Stream<'_>, WeightsError> {
+        match &entry.place {
+            Place::Bytes { source, position } => {
+                Ok(Stream::Stored(&self.sources[*source], *position))
+            }
+            Place::Torch(tensor) => Ok(Stream::Held(torch::read(&self.name, tensor)?.into(), 0)),
+        }
     }
 
     fn entry(&self, key: &str) -> Result<&Entry, WeightsError> {
@@ -160,5 +305,13 @@ impl Checkpoint {
             name: self.name.clone(),
             keys: vec![key.to_owned()],
         })
+    }
+
+    fn element_error(&self, key: &str, entry: &Entry) -> WeightsError {
+        WeightsError::ElementType {
+            name: self.name.clone(),
+            key: key.to_owned(),
+            dtype: entry.dtype.to_string().to_lowercase(),
+        }
     }
 }

@@ -1,28 +1,96 @@
 //! From a checkpoint into a module.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt};
 
 use burn::{
     module::{Module, ModuleMapper, Param},
-    tensor::{Tensor, TensorData},
+    tensor::{DType, Tensor, TensorData},
 };
 
-use crate::{Checkpoint, KeyMap, WeightsError, parameters, parameters::transpose};
+use crate::{
+    Checkpoint, KeyMap, WeightsError,
+    elements::{is_weight_type, transpose},
+    error::shortened,
+    parameters,
+};
 
 /// What a load did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
     /// Keys that were read into the module.
     pub loaded: Vec<String>,
+    /// How many of them the module keeps transposed.
+    pub transposed: usize,
+    /// How many changed their precision, by both types.
+    pub cast: Vec<Cast>,
     /// Keys of the checkpoint that no parameter asked for.
     pub unused: Vec<String>,
 }
 
+/// How many tensors were converted from one precision to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cast {
+    /// Precision in the checkpoint.
+    pub from: DType,
+    /// Precision they have now.
+    pub to: DType,
+    /// How many.
+    pub tensors: usize,
+}
+
+impl Cast {
+    /// Counts one more tensor.
+    pub(crate) fn count(casts: &mut Vec<Self>, from: DType, to: DType) {
+        if from == to {
+            return;
+        }
+        match casts
+            .iter_mut()
+            .find(|cast| (cast.from, cast.to) == (from, to))
+        {
+            Some(cast) => cast.tensors += 1,
+            None => casts.push(Self {
+                from,
+                to,
+                tensors: 1,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Cast {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [from, to] = [self.from, self.to].map(|dtype| format!("{dtype:?}").to_lowercase());
+        write!(formatter, "{} cast {from}→{to}", self.tensors)
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.loaded.len() {
+            1 => formatter.write_str("1 tensor loaded")?,
+            count => write!(formatter, "{count} tensors loaded")?,
+        }
+        if self.transposed > 0 {
+            write!(formatter, ", {} transposed", self.transposed)?;
+        }
+        for cast in &self.cast {
+            write!(formatter, ", {cast}")?;
+        }
+        match self.unused.len() {
+            0 => formatter.write_str("; none unused"),
+            count => write!(formatter, "\n{count} unused: {}", shortened(&self.unused)),
+        }
+    }
+}
+
 /// Fills every parameter of `module` from `checkpoint`, as f32 on the module's own device.
 ///
-/// All keys and shapes are checked first, so on an error no parameter has been touched and the
-/// report names each missing key. Keys that the module does not have are listed, not refused:
-/// published files carry leftovers.
+/// All keys, shapes and element types are checked first, from the files' headers, so that a wrong
+/// checkpoint is refused before anything large is read, and each missing key is named. Then the
+/// tensors are read and put in one at a time: memory peaks at the model and one tensor. Reading can
+/// still fail (the file is damaged, a value is NaN), and the half-filled module is dropped then.
+/// Keys that the module does not have are listed, not refused: published files carry leftovers.
 ///
 /// # Errors
 ///
@@ -32,42 +100,33 @@ pub fn load<M: Module>(
     checkpoint: &Checkpoint,
     keys: &KeyMap,
 ) -> Result<(M, LoadReport), WeightsError> {
-    let name = || checkpoint.name().to_owned();
-    let mut values = Vec::new();
-    let mut missing = Vec::new();
-    let mut report = LoadReport::default();
-    for parameter in parameters(&module) {
-        let key = keys.key(&parameter.path);
-        match checkpoint.shape(&key) {
-            None => missing.push(key),
-            Some(found) if !same_shape(found, &parameter.shape) => {
-                return Err(WeightsError::Shape {
-                    name: name(),
-                    key,
-                    found: found.to_vec(),
-                    expected: parameter.shape,
-                });
-            }
-            Some(_) => {
-                let data = checkpoint.float(&key)?;
-                values.push(if parameter.transposed {
-                    transpose(&data)
-                } else {
-                    TensorData::from_bytes_vec(
-                        data.as_bytes().to_vec(),
-                        parameter.shape,
-                        data.dtype(),
-                    )
-                });
-                report.loaded.push(key);
-            }
-        }
-    }
-    if !missing.is_empty() {
-        return Err(WeightsError::Missing {
-            name: name(),
-            keys: missing,
+    load_as(module, checkpoint, keys, DType::F32)
+}
+
+/// As [`load`], with the parameters kept as `dtype`: f32, f16 or bf16.
+///
+/// # Errors
+///
+/// Those of [`load`], [`WeightsError::Precision`] for another type, and
+/// [`WeightsError::OutOfRange`] for values that f16 cannot hold.
+pub fn load_as<M: Module>(
+    module: M,
+    checkpoint: &Checkpoint,
+    keys: &KeyMap,
+    dtype: DType,
+) -> Result<(M, LoadReport), WeightsError> {
+    if !is_weight_type(dtype) {
+        return Err(WeightsError::Precision {
+            name: checkpoint.name().to_owned(),
+            dtype,
         });
+    }
+    let plan = plan(&module, checkpoint, keys)?;
+    let mut report = LoadReport::default();
+    for step in &plan {
+        report.loaded.push(step.key.clone());
+        report.transposed += usize::from(step.transposed);
+        Cast::count(&mut report.cast, step.stored, dtype);
     }
     let loaded: HashSet<&str> = report.loaded.iter().map(String::as_str).collect();
     report.unused = checkpoint
@@ -75,10 +134,68 @@ pub fn load<M: Module>(
         .filter(|key| !loaded.contains(key))
         .map(str::to_owned)
         .collect();
-    let module = module.map(&mut Filler {
-        values: values.into_iter(),
-    });
-    Ok((module, report))
+
+    let mut filler = Filler {
+        checkpoint,
+        dtype,
+        plan: plan.into_iter(),
+        error: None,
+    };
+    let module = module.map(&mut filler);
+    match filler.error {
+        Some(error) => Err(error),
+        None => Ok((module, report)),
+    }
+}
+
+/// What is read for one parameter.
+struct Step {
+    key: String,
+    stored: DType,
+    transposed: bool,
+}
+
+/// Finds a tensor for each parameter, in the order in which [`parameters`] lists them.
+fn plan<M: Module>(
+    module: &M,
+    checkpoint: &Checkpoint,
+    keys: &KeyMap,
+) -> Result<Vec<Step>, WeightsError> {
+    let name = || checkpoint.name().to_owned();
+    let wanted: Vec<_> = parameters(module)
+        .into_iter()
+        .map(|parameter| (keys.key(&parameter.path), parameter))
+        .collect();
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|(key, _)| checkpoint.shape(key).is_none())
+        .map(|(key, _)| key.clone())
+        .collect();
+    if !missing.is_empty() {
+        return Err(WeightsError::Missing {
+            name: name(),
+            keys: missing,
+        });
+    }
+    wanted
+        .into_iter()
+        .map(|(key, parameter)| {
+            let found = checkpoint.shape(&key).unwrap_or_default();
+            if !same_shape(found, &parameter.shape) {
+                return Err(WeightsError::Shape {
+                    name: name(),
+                    found: found.to_vec(),
+                    key,
+                    expected: parameter.shape,
+                });
+            }
+            Ok(Step {
+                stored: checkpoint.check_weight(&key)?,
+                key,
+                transposed: parameter.transposed,
+            })
+        })
+        .collect()
 }
 
 /// A checkpoint's scalar, of shape `[]`, is our `[1]`.
@@ -86,18 +203,44 @@ fn same_shape(found: &[usize], expected: &[usize]) -> bool {
     found == expected || (found.is_empty() && expected == [1])
 }
 
-/// Puts values into parameters in the order in which [`parameters`] lists them.
-struct Filler {
-    values: std::vec::IntoIter<TensorData>,
+/// Reads tensors into parameters in the order of the plan; after an error it reads no more.
+struct Filler<'a> {
+    checkpoint: &'a Checkpoint,
+    dtype: DType,
+    plan: std::vec::IntoIter<Step>,
+    error: Option<WeightsError>,
 }
 
-impl ModuleMapper for Filler {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(data) = self.values.next() else {
-            return param;
+impl Filler<'_> {
+    fn next(&mut self, shape: &[usize]) -> Result<Option<TensorData>, WeightsError> {
+        let Some(step) = self.plan.next() else {
+            return Ok(None);
         };
-        let device = param.lazy_device();
-        let id = param.id;
-        param.transform_for_load(Tensor::from_data(data, &device), id)
+        let data = self.checkpoint.weight(&step.key, self.dtype)?;
+        if step.transposed {
+            return Ok(Some(transpose(&data)));
+        }
+        let (bytes, _, dtype) = data.into_parts();
+        Ok(Some(TensorData::from_bytes(bytes, shape.to_vec(), dtype)))
+    }
+}
+
+impl ModuleMapper for Filler<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.error.is_some() {
+            return param;
+        }
+        match self.next(&param.lazy_shape()) {
+            Ok(Some(data)) => {
+                let (device, id) = (param.lazy_device(), param.id);
+                let tensor = Tensor::from_data(data, (&device, self.dtype));
+                param.transform_for_load(tensor, id)
+            }
+            Ok(None) => param,
+            Err(error) => {
+                self.error = Some(error);
+                param
+            }
+        }
     }
 }

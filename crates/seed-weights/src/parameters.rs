@@ -7,7 +7,7 @@ use burn::{
     tensor::{DType, Gradients, Tensor, TensorData},
 };
 
-use crate::KeyMap;
+use crate::{KeyMap, elements::transpose};
 
 /// Name and size of one parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +44,25 @@ pub fn parameter_count<M: Module>(module: &M) -> usize {
 
 /// The values of a module's float parameters as f32, by checkpoint key and in its layout.
 pub fn values<M: Module>(module: &M, keys: &KeyMap) -> BTreeMap<String, TensorData> {
-    let mut reader = Reader {
+    let mut found = BTreeMap::new();
+    for_each_value(module, keys, &mut |key, data| {
+        found.insert(key, data);
+    });
+    found
+}
+
+/// Gives the values of a module's float parameters away one at a time, as [`values`] has them.
+pub(crate) fn for_each_value<M: Module>(
+    module: &M,
+    keys: &KeyMap,
+    give: &mut dyn FnMut(String, TensorData),
+) {
+    module.visit(&mut Reader {
         path: ModulePath::default(),
         keys,
         gradients: None,
-        found: BTreeMap::new(),
-    };
-    module.visit(&mut reader);
-    reader.found
+        give,
+    });
 }
 
 /// The gradients of a module's float parameters as f32, by checkpoint key and in its layout;
@@ -61,15 +72,16 @@ pub fn gradients<M: Module>(
     gradients: &Gradients,
     keys: &KeyMap,
 ) -> BTreeMap<String, TensorData> {
-    let gradients = Some(gradients);
-    let mut reader = Reader {
+    let mut found = BTreeMap::new();
+    module.visit(&mut Reader {
         path: ModulePath::default(),
         keys,
-        gradients,
-        found: BTreeMap::new(),
-    };
-    module.visit(&mut reader);
-    reader.found
+        gradients: Some(gradients),
+        give: &mut |key, data| {
+            found.insert(key, data);
+        },
+    });
+    found
 }
 
 /// The stack of names and container types that leads to a parameter.
@@ -153,7 +165,7 @@ struct Reader<'a> {
     keys: &'a KeyMap,
     /// Read gradients where given, values otherwise.
     gradients: Option<&'a Gradients>,
-    found: BTreeMap<String, TensorData>,
+    give: &'a mut dyn FnMut(String, TensorData),
 }
 
 impl ModuleVisitor for Reader<'_> {
@@ -177,17 +189,6 @@ impl ModuleVisitor for Reader<'_> {
         } else {
             data
         };
-        self.found.insert(self.keys.key(&self.path.dotted()), data);
+        (self.give)(self.keys.key(&self.path.dotted()), data);
     }
-}
-
-/// Swaps the two axes of a matrix in memory, so that the result is contiguous.
-pub(crate) fn transpose(data: &TensorData) -> TensorData {
-    let [rows, columns] = [data.shape()[0], data.shape()[1]];
-    let source: Vec<f32> = data.iter::<f32>().collect();
-    let mut target = Vec::with_capacity(source.len());
-    for column in 0..columns {
-        target.extend((0..rows).map(|row| source[row * columns + column]));
-    }
-    TensorData::new(target, [columns, rows])
 }

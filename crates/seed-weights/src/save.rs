@@ -1,70 +1,74 @@
 //! From a module into a safetensors file.
 
-use std::{collections::HashMap, io::Write, path::Path};
+use std::{borrow::Cow, path::Path};
 
-use burn::{
-    module::Module,
-    tensor::{DType, TensorData},
+use burn::{module::Module, tensor::DType};
+use safetensors::Dtype;
+
+use crate::{
+    About, KeyMap, WeightsError,
+    elements::{Fault, floats},
+    parameters,
+    parameters::for_each_value,
+    source::Stream,
+    write::TensorWriter,
 };
-use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
-
-use crate::{KeyMap, WeightsError, values};
 
 /// Writes the float parameters of `module` under the checkpoint's key names, as `dtype` (f32, f16 or
-/// bf16), with the model's `config` in the metadata. The same values give the same bytes.
+/// bf16), with the model's config and the weights' provenance in the metadata; a config alone may be
+/// given as a string. The same values give the same bytes.
 ///
-/// The file appears whole or not at all: it is written beside its place and then renamed.
+/// The file appears whole or not at all: it is written beside its place, one tensor at a time, and
+/// then renamed.
+///
+/// # Errors
+///
+/// [`WeightsError::Io`], [`WeightsError::Precision`] for another type, [`WeightsError::OutOfRange`]
+/// for values that f16 cannot hold, [`WeightsError::SameKey`] if the map gives two parameters one key.
 pub fn save<M: Module>(
     module: &M,
     path: impl AsRef<Path>,
     keys: &KeyMap,
     dtype: DType,
-    config: String,
+    about: impl Into<About>,
 ) -> Result<(), WeightsError> {
     let path = path.as_ref();
-    let stored = match dtype {
-        DType::F32 => Dtype::F32,
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::BF16,
-        dtype => {
-            return Err(WeightsError::Unwritable {
-                path: path.to_owned(),
-                dtype,
-            });
-        }
-    };
-    let tensors: Vec<(String, TensorData)> = values(module, keys)
+    let stored = file_type(path, dtype)?;
+    let tensors = parameters(module)
         .into_iter()
-        .map(|(key, data)| (key, data.convert_dtype(dtype)))
+        .map(|parameter| (keys.key(&parameter.path), stored, parameter.shape))
         .collect();
-    let malformed = |error: SafeTensorError| WeightsError::Malformed {
-        name: path.display().to_string(),
-        reason: error.to_string(),
-    };
-    let views = tensors
-        .iter()
-        .map(|(key, data)| {
-            let view = TensorView::new(stored, data.shape().to_vec(), data.as_bytes());
-            Ok((key.as_str(), view.map_err(malformed)?))
-        })
-        .collect::<Result<Vec<_>, WeightsError>>()?;
-    // One entry alone: safetensors writes several in random order, and files are known by their hash.
-    let metadata = HashMap::from([("config".to_owned(), config)]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(malformed)?;
-    write_atomically(path, &bytes).map_err(|source| WeightsError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    let mut writer = TensorWriter::create(path, tensors, about.into().entries())?;
+    let mut outcome = Ok(());
+    for_each_value(module, keys, &mut |key, data| {
+        if outcome.is_err() {
+            return;
+        }
+        let values = Stream::Held(Cow::Borrowed(data.as_bytes()), 0);
+        outcome = floats(values, data.shape().as_slice(), data.dtype(), dtype, false)
+            .map_err(|fault| match fault {
+                Fault::Read(error) => error,
+                Fault::NotFinite | Fault::OutOfRange => WeightsError::OutOfRange {
+                    name: path.display().to_string(),
+                    key: key.clone(),
+                    dtype,
+                },
+            })
+            .and_then(|data| writer.put(&key, data.as_bytes()));
+    });
+    outcome?;
+    writer.finish()
 }
 
-fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+/// The safetensors name of a weight type.
+pub(crate) fn file_type(path: &Path, dtype: DType) -> Result<Dtype, WeightsError> {
+    match dtype {
+        DType::F32 => Ok(Dtype::F32),
+        DType::F16 => Ok(Dtype::F16),
+        DType::BF16 => Ok(Dtype::BF16),
+        dtype => Err(WeightsError::Precision {
+            name: path.display().to_string(),
+            dtype,
+        }),
+    }
 }

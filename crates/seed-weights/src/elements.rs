@@ -1,0 +1,280 @@
+//! Elements from bytes: read in their precision or converted, and matrices transposed.
+
+use std::borrow::Cow;
+
+use burn::tensor::{BoolStore, DType, Element, TensorData, bf16, f16};
+use bytemuck::Pod;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+use safetensors::Dtype;
+
+use crate::{WeightsError, source::Stream};
+
+/// Elements that are converted at a time: small enough to stay in the processor's cache.
+const PIECE: usize = 1 << 16;
+
+/// Burn's name for a stored element type; `None` for one that Burn does not have.
+pub(crate) fn burn_type(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::I8 => DType::I8,
+        Dtype::U64 => DType::U64,
+        Dtype::U32 => DType::U32,
+        Dtype::U16 => DType::U16,
+        Dtype::U8 => DType::U8,
+        Dtype::BOOL => DType::Bool(BoolStore::Native),
+        _ => return None,
+    })
+}
+
+/// Whether this library reads and writes weights in a type.
+pub(crate) fn is_weight_type(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+}
+
+/// What stops a conversion.
+pub(crate) enum Fault {
+    Read(WeightsError),
+    NotFinite,
+    OutOfRange,
+}
+
+impl From<WeightsError> for Fault {
+    fn from(error: WeightsError) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// Reads elements as they are stored, unchecked.
+pub(crate) fn stored(
+    mut stream: Stream,
+    shape: &[usize],
+    dtype: DType,
+) -> Result<TensorData, WeightsError> {
+    let count = shape.iter().product();
+    Ok(match dtype {
+        DType::F64 => typed::<f64>(&mut stream, count, shape)?,
+        DType::F32 => typed::<f32>(&mut stream, count, shape)?,
+        DType::F16 => typed::<f16>(&mut stream, count, shape)?,
+        DType::BF16 => typed::<bf16>(&mut stream, count, shape)?,
+        DType::I64 => typed::<i64>(&mut stream, count, shape)?,
+        DType::I32 => typed::<i32>(&mut stream, count, shape)?,
+        DType::I16 => typed::<i16>(&mut stream, count, shape)?,
+        DType::I8 => typed::<i8>(&mut stream, count, shape)?,
+        DType::U64 => typed::<u64>(&mut stream, count, shape)?,
+        DType::U32 => typed::<u32>(&mut stream, count, shape)?,
+        DType::U16 => typed::<u16>(&mut stream, count, shape)?,
+        DType::U8 => typed::<u8>(&mut stream, count, shape)?,
+        other => {
+            let mut bytes = vec![0_u8; count * other.size()];
+            stream.fill(&mut bytes)?;
+            TensorData::from_bytes_vec(bytes, shape.to_vec(), other)
+        }
+    })
+}
+
+fn typed<T: Pod + Element>(
+    stream: &mut Stream,
+    count: usize,
+    shape: &[usize],
+) -> Result<TensorData, WeightsError> {
+    let mut values = vec![T::zeroed(); count];
+    stream.fill(&mut values)?;
+    Ok(TensorData::new(values, shape.to_vec()))
+}
+
+/// Reads floats of type `from` as `to`, straight into their place; both are weight types.
+///
+/// A finite value that `to` cannot hold is a fault; so is an infinite one or NaN, if they must be
+/// `finite`.
+pub(crate) fn floats(
+    stream: Stream,
+    shape: &[usize],
+    from: DType,
+    to: DType,
+    finite: bool,
+) -> Result<TensorData, Fault> {
+    match to {
+        DType::F16 => floats_as::<f16>(stream, shape, from, finite),
+        DType::BF16 => floats_as::<bf16>(stream, shape, from, finite),
+        _ => floats_as::<f32>(stream, shape, from, finite),
+    }
+}
+
+fn floats_as<T: Weight>(
+    mut stream: Stream,
+    shape: &[usize],
+    from: DType,
+    finite: bool,
+) -> Result<TensorData, Fault> {
+    let mut values = vec![T::zeroed(); shape.iter().product()];
+    match from {
+        DType::F16 => fill::<f16, T>(&mut stream, &mut values, finite)?,
+        DType::BF16 => fill::<bf16, T>(&mut stream, &mut values, finite)?,
+        _ => fill::<f32, T>(&mut stream, &mut values, finite)?,
+    }
+    Ok(TensorData::new(values, shape.to_vec()))
+}
+
+fn fill<S: Weight, T: Weight>(
+    stream: &mut Stream,
+    values: &mut [T],
+    finite: bool,
+) -> Result<(), Fault> {
+    if S::dtype() == T::dtype() {
+        stream.fill(values)?;
+        return if finite && T::not_finite(values) > 0 {
+            Err(Fault::NotFinite)
+        } else {
+            Ok(())
+        };
+    }
+    let piece = PIECE.min(values.len());
+    let (mut stored, mut wide) = (vec![S::zeroed(); piece], vec![0.0; piece]);
+    for values in values.chunks_mut(PIECE) {
+        let (stored, wide) = (&mut stored[..values.len()], &mut wide[..values.len()]);
+        stream.fill(stored)?;
+        S::widen(stored, wide);
+        let not_finite = f32::not_finite(wide);
+        if finite && not_finite > 0 {
+            return Err(Fault::NotFinite);
+        }
+        T::narrow(wide, values);
+        if T::not_finite(values) != not_finite {
+            return Err(Fault::OutOfRange);
+        }
+    }
+    Ok(())
+}
+
+/// The float types of weights, converted through f32 in whole slices.
+trait Weight: Pod + Element {
+    fn widen(stored: &[Self], wide: &mut [f32]);
+    fn narrow(wide: &[f32], values: &mut [Self]);
+    /// How many are infinite or NaN; counted without an early end, so in vectors.
+    fn not_finite(values: &[Self]) -> usize;
+}
+
+impl Weight for f32 {
+    fn widen(stored: &[Self], wide: &mut [f32]) {
+        wide.copy_from_slice(stored);
+    }
+
+    fn narrow(wide: &[f32], values: &mut [Self]) {
+        values.copy_from_slice(wide);
+    }
+
+    fn not_finite(values: &[Self]) -> usize {
+        values.iter().filter(|value| !value.is_finite()).count()
+    }
+}
+
+impl Weight for f16 {
+    fn widen(stored: &[Self], wide: &mut [f32]) {
+        stored.convert_to_f32_slice(wide);
+    }
+
+    fn narrow(wide: &[f32], values: &mut [Self]) {
+        values.convert_from_f32_slice(wide);
+    }
+
+    fn not_finite(values: &[Self]) -> usize {
+        values.iter().filter(|value| !value.is_finite()).count()
+    }
+}
+
+impl Weight for bf16 {
+    fn widen(stored: &[Self], wide: &mut [f32]) {
+        stored.convert_to_f32_slice(wide);
+    }
+
+    fn narrow(wide: &[f32], values: &mut [Self]) {
+        values.convert_from_f32_slice(wide);
+    }
+
+    fn not_finite(values: &[Self]) -> usize {
+        values.iter().filter(|value| !value.is_finite()).count()
+    }
+}
+
+/// Swaps the two axes of a matrix of weights in memory, so that the result is contiguous.
+pub(crate) fn transpose(data: &TensorData) -> TensorData {
+    match data.dtype() {
+        DType::F16 => transpose_as::<f16>(data),
+        DType::BF16 => transpose_as::<bf16>(data),
+        _ => transpose_as::<f32>(data),
+    }
+}
+
+fn transpose_as<T: Pod + Element>(data: &TensorData) -> TensorData {
+    let [rows, columns] = [data.shape()[0], data.shape()[1]];
+    let source = data
+        .as_slice::<T>()
+        .map_or_else(|_| Cow::Owned(data.iter::<T>().collect()), Cow::Borrowed);
+    TensorData::new(transposed(&source, rows, columns), [columns, rows])
+}
+
+/// `[rows, columns]` to `[columns, rows]`, in blocks of which both sides stay in the cache.
+fn transposed<T: Pod + Send + Sync>(source: &[T], rows: usize, columns: usize) -> Vec<T> {
+    const BLOCK: usize = 32;
+    let mut target = vec![T::zeroed(); source.len()];
+    if target.is_empty() {
+        return target;
+    }
+    target
+        .par_chunks_mut(BLOCK * rows)
+        .enumerate()
+        .for_each(|(band, target)| {
+            let first = band * BLOCK;
+            for start in (0..rows).step_by(BLOCK) {
+                let end = rows.min(start + BLOCK);
+                for (column, target) in target.chunks_mut(rows).enumerate() {
+                    for (row, value) in target[start..end].iter_mut().enumerate() {
+                        *value = source[(start + row) * columns + first + column];
+                    }
+                }
+            }
+        });
+    target
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_swaps_indices_for_every_size_and_type() {
+        for (rows, columns) in [
+            (1, 1),
+            (3, 5),
+            (32, 32),
+            (33, 65),
+            (100, 7),
+            (1, 200),
+            (0, 4),
+        ] {
+            let values: Vec<f32> = (0..rows * columns).map(|value| value as f32).collect();
+            let data = TensorData::new(values, [rows, columns]);
+            for dtype in [DType::F32, DType::F16, DType::BF16] {
+                let data = data.clone().convert_dtype(dtype);
+                let found = transpose(&data);
+                assert_eq!(found.dtype(), dtype);
+                assert_eq!(found.shape().to_vec(), [columns, rows]);
+                let (data, found): (Vec<f32>, Vec<f32>) =
+                    (data.iter().collect(), found.iter().collect());
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let (from, to) = (row * columns + column, column * rows + row);
+                        assert_eq!(data[from].to_bits(), found[to].to_bits());
+                    }
+                }
+            }
+        }
+    }
+}
