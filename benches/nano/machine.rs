@@ -7,6 +7,8 @@ use serde::Serialize;
 /// Where and with what a run took place.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
+    /// The benchmark.
+    pub(crate) bench: &'static str,
     pub(crate) date: String,
     pub(crate) cpu: String,
     pub(crate) cores: usize,
@@ -22,11 +24,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn look(threads: usize, pytorch: Option<&str>) -> Self {
+    pub(crate) fn look(bench: &'static str, threads: usize, pytorch: Option<&str>) -> Self {
         let cpu = proc_field("/proc/cpuinfo", "model name");
         let load = fs::read_to_string("/proc/loadavg").ok();
         let load = load.as_deref().and_then(|text| text.split(' ').next());
         Self {
+            bench,
             date: today(),
             cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -74,7 +77,11 @@ impl Machine {
             ),
             (
                 "command",
-                format!("cargo bench --bench nano -- {}", self.arguments.join(" ")),
+                format!(
+                    "cargo bench --bench {} -- {}",
+                    self.bench,
+                    self.arguments.join(" ")
+                ),
             ),
         ]
     }

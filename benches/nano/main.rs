@@ -131,7 +131,7 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
     }
     let python = torch.is_ok().then_some(arguments.peer.as_str());
     let competitors = Competitor::all(&devices, python);
-    let machine = Machine::look(arguments.threads, torch.as_deref().ok());
+    let machine = Machine::look("nano", arguments.threads, torch.as_deref().ok());
     for (name, fact) in machine.facts() {
         println!("{name}: {fact}");
     }
