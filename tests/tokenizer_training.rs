@@ -113,6 +113,7 @@ fn config() -> TokenizerTrainingConfig {
         views: 2,
         transform: TrainTransform::new(16),
         text_length: 8,
+        words_from_frozen: false,
         stage_one: train.clone(),
         stage_two: train,
         ..TokenizerTrainingConfig::nano()

@@ -42,7 +42,9 @@ def value(key, shape, generator):
     if "embed" in key or "tokens" in key or "cls_token" in key:
         return (0.5 if key.startswith("quantize") else 0.1) * normal
     fan_in = normal[0].numel()
-    return normal * fan_in**-0.5
+    # Small updates leave the queries different from each other through all post-norm layers.
+    update = 0.2 if key.endswith(("output.dense.weight", "output_query.dense.weight")) else 1.0
+    return update * normal * fan_in**-0.5
 
 
 def main():

@@ -11,7 +11,7 @@ use safetensors::Dtype;
 
 use crate::{
     Format, WeightsError,
-    elements::{self, Fault, burn_type, is_weight_type},
+    elements::{self, Fault, Reading, burn_type, is_weight_type},
     format,
     header::Header,
     source::{Source, Stream},
@@ -163,7 +163,7 @@ impl Checkpoint {
     /// [`WeightsError::Missing`], [`WeightsError::ElementType`] for anything but f32, f16 and bf16,
     /// [`WeightsError::NotFinite`] if it holds NaN or infinity; and what reading a file gives.
     pub fn float(&self, key: &str) -> Result<TensorData, WeightsError> {
-        self.weight(key, DType::F32)
+        self.weight(key, DType::F32, false)
     }
 
     /// Reads a tensor in the precision of the file, bit for bit.
@@ -258,27 +258,41 @@ impl Checkpoint {
             .ok_or_else(|| self.element_error(key, entry))
     }
 
-    /// Reads a finite float tensor as `dtype`, a weight type.
-    pub(crate) fn weight(&self, key: &str, dtype: DType) -> Result<TensorData, WeightsError> {
-        self.convert(key, dtype, true)
+    /// Reads a finite float tensor as `dtype`, a weight type; a matrix with its axes swapped, if asked for.
+    pub(crate) fn weight(
+        &self,
+        key: &str,
+        dtype: DType,
+        transposed: bool,
+    ) -> Result<TensorData, WeightsError> {
+        self.convert(key, dtype, true, transposed)
     }
 
     /// Reads a float tensor as `dtype`; values that are infinite in the file may stay so.
     pub(crate) fn cast(&self, key: &str, dtype: DType) -> Result<TensorData, WeightsError> {
-        self.convert(key, dtype, false)
+        self.convert(key, dtype, false, false)
     }
 
-    fn convert(&self, key: &str, dtype: DType, finite: bool) -> Result<TensorData, WeightsError> {
-        let stored = self.check_weight(key)?;
+    fn convert(
+        &self,
+        key: &str,
+        dtype: DType,
+        finite: bool,
+        transposed: bool,
+    ) -> Result<TensorData, WeightsError> {
+        let reading = Reading {
+            from: self.check_weight(key)?,
+            to: dtype,
+            finite,
+            transposed,
+        };
         let entry = self.entry(key)?;
         let (name, key) = (self.name.clone(), key.to_owned());
-        elements::floats(self.stream(entry)?, &entry.shape, stored, dtype, finite).map_err(
-            |fault| match fault {
-                Fault::Read(error) => error,
-                Fault::NotFinite => WeightsError::NotFinite { name, key },
-                Fault::OutOfRange => WeightsError::OutOfRange { name, key, dtype },
-            },
-        )
+        elements::floats(self.stream(entry)?, &entry.shape, reading).map_err(|fault| match fault {
+            Fault::Read(error) => error,
+            Fault::NotFinite => WeightsError::NotFinite { name, key },
+            Fault::OutOfRange => WeightsError::OutOfRange { name, key, dtype },
+        })
     }
 
     /// The element type in the words of the safetensors format.

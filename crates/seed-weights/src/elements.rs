@@ -89,68 +89,145 @@ fn typed<T: Pod + Element>(
     Ok(TensorData::new(values, shape.to_vec()))
 }
 
-/// Reads floats of type `from` as `to`, straight into their place; both are weight types.
-///
-/// A finite value that `to` cannot hold is a fault; so is an infinite one or NaN, if they must be
-/// `finite`.
+/// How floats are to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    /// The precision they are stored in; a weight type.
+    pub(crate) from: DType,
+    /// The precision they are wanted in; a weight type.
+    pub(crate) to: DType,
+    /// Whether infinite values and NaN are a fault.
+    pub(crate) finite: bool,
+    /// Whether a matrix is wanted with its axes swapped.
+    pub(crate) transposed: bool,
+}
+
+/// Reads floats straight into their place. A finite value that the wanted precision cannot hold is a
+/// fault.
 pub(crate) fn floats(
     stream: Stream,
     shape: &[usize],
-    from: DType,
-    to: DType,
-    finite: bool,
+    reading: Reading,
 ) -> Result<TensorData, Fault> {
-    match to {
-        DType::F16 => floats_as::<f16>(stream, shape, from, finite),
-        DType::BF16 => floats_as::<bf16>(stream, shape, from, finite),
-        _ => floats_as::<f32>(stream, shape, from, finite),
+    match reading.to {
+        DType::F16 => floats_as::<f16>(stream, shape, reading),
+        DType::BF16 => floats_as::<bf16>(stream, shape, reading),
+        _ => floats_as::<f32>(stream, shape, reading),
     }
 }
 
 fn floats_as<T: Weight>(
-    mut stream: Stream,
+    stream: Stream,
     shape: &[usize],
-    from: DType,
-    finite: bool,
+    reading: Reading,
 ) -> Result<TensorData, Fault> {
-    let mut values = vec![T::zeroed(); shape.iter().product()];
-    match from {
-        DType::F16 => fill::<f16, T>(&mut stream, &mut values, finite)?,
-        DType::BF16 => fill::<bf16, T>(&mut stream, &mut values, finite)?,
-        _ => fill::<f32, T>(&mut stream, &mut values, finite)?,
+    match reading.from {
+        DType::F16 => placed::<f16, T>(stream, shape, reading),
+        DType::BF16 => placed::<bf16, T>(stream, shape, reading),
+        _ => placed::<f32, T>(stream, shape, reading),
     }
-    Ok(TensorData::new(values, shape.to_vec()))
 }
 
-fn fill<S: Weight, T: Weight>(
+fn placed<S: Weight, T: Weight>(
+    mut stream: Stream,
+    shape: &[usize],
+    reading: Reading,
+) -> Result<TensorData, Fault> {
+    let mut values = vec![T::zeroed(); shape.iter().product()];
+    let shape = match shape {
+        [rows, columns] if reading.transposed => {
+            fill_transposed::<S, T>(&mut stream, &mut values, *rows, *columns, reading.finite)?;
+            vec![*columns, *rows]
+        }
+        shape => {
+            let mut buffer = Buffer::<S>::new(PIECE.min(values.len()));
+            for values in values.chunks_mut(PIECE) {
+                buffer.fill(&mut stream, values, reading.finite)?;
+            }
+            shape.to_vec()
+        }
+    };
+    Ok(TensorData::new(values, shape))
+}
+
+/// Reads `[rows, columns]` as `[columns, rows]`, a band of rows at a time: memory that was never used
+/// costs the system more than the reading, so no second matrix is made.
+fn fill_transposed<S: Weight, T: Weight>(
     stream: &mut Stream,
-    values: &mut [T],
+    target: &mut [T],
+    rows: usize,
+    columns: usize,
     finite: bool,
 ) -> Result<(), Fault> {
-    if S::dtype() == T::dtype() {
-        stream.fill(values)?;
-        return if finite && T::not_finite(values) > 0 {
-            Err(Fault::NotFinite)
-        } else {
-            Ok(())
-        };
+    const BAND: usize = 64;
+    const BLOCK: usize = 32;
+    if target.is_empty() {
+        return Ok(());
     }
-    let piece = PIECE.min(values.len());
-    let (mut stored, mut wide) = (vec![S::zeroed(); piece], vec![0.0; piece]);
-    for values in values.chunks_mut(PIECE) {
-        let (stored, wide) = (&mut stored[..values.len()], &mut wide[..values.len()]);
-        stream.fill(stored)?;
-        S::widen(stored, wide);
-        let not_finite = f32::not_finite(wide);
+    let most = BAND.min(rows) * columns;
+    let (mut buffer, mut band) = (Buffer::<S>::new(most), vec![T::zeroed(); most]);
+    for first in (0..rows).step_by(BAND) {
+        let height = BAND.min(rows - first);
+        let band = &mut band[..height * columns];
+        buffer.fill(stream, band, finite)?;
+        let blocks = target.par_chunks_mut(BLOCK * rows).enumerate();
+        blocks.for_each(|(block, target)| {
+            for (column, target) in target.chunks_mut(rows).enumerate() {
+                let column = block * BLOCK + column;
+                let places = target[first..first + height].iter_mut();
+                for (row, place) in places.enumerate() {
+                    *place = band[row * columns + column];
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Room for elements as they are stored, and in f32.
+struct Buffer<S> {
+    stored: Vec<S>,
+    wide: Vec<f32>,
+}
+
+impl<S: Weight> Buffer<S> {
+    /// Room for pieces of at most that many elements; it is taken when a piece needs it.
+    fn new(elements: usize) -> Self {
+        Self {
+            stored: Vec::with_capacity(elements),
+            wide: Vec::with_capacity(elements),
+        }
+    }
+
+    /// Reads the next elements into `values`.
+    fn fill<T: Weight>(
+        &mut self,
+        stream: &mut Stream,
+        values: &mut [T],
+        finite: bool,
+    ) -> Result<(), Fault> {
+        if S::dtype() == T::dtype() {
+            stream.fill(values)?;
+            return if finite && T::not_finite(values) > 0 {
+                Err(Fault::NotFinite)
+            } else {
+                Ok(())
+            };
+        }
+        self.stored.resize(values.len(), S::zeroed());
+        self.wide.resize(values.len(), 0.0);
+        stream.fill(&mut self.stored)?;
+        S::widen(&self.stored, &mut self.wide);
+        let not_finite = f32::not_finite(&self.wide);
         if finite && not_finite > 0 {
             return Err(Fault::NotFinite);
         }
-        T::narrow(wide, values);
+        T::narrow(&self.wide, values);
         if T::not_finite(values) != not_finite {
             return Err(Fault::OutOfRange);
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The float types of weights, converted through f32 in whole slices.

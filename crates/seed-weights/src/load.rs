@@ -8,10 +8,7 @@ use burn::{
 };
 
 use crate::{
-    Checkpoint, KeyMap, WeightsError,
-    elements::{is_weight_type, transpose},
-    error::shortened,
-    parameters,
+    Checkpoint, KeyMap, WeightsError, elements::is_weight_type, error::shortened, parameters,
 };
 
 /// What a load did.
@@ -226,9 +223,9 @@ impl Filler<'_> {
         };
         let data = self
             .checkpoint
-            .weight(&step.key, step.kept_as(self.dtype))?;
+            .weight(&step.key, step.kept_as(self.dtype), step.transposed)?;
         if step.transposed {
-            return Ok(Some(transpose(&data)));
+            return Ok(Some(data));
         }
         let (bytes, _, dtype) = data.into_parts();
         Ok(Some(TensorData::from_bytes(bytes, shape.to_vec(), dtype)))

@@ -7,7 +7,7 @@ use safetensors::Dtype;
 
 use crate::{
     About, KeyMap, WeightsError,
-    elements::{Fault, floats},
+    elements::{Fault, Reading, floats},
     parameters,
     parameters::for_each_value,
     source::Stream,
@@ -45,7 +45,13 @@ pub fn save<M: Module>(
             return;
         }
         let values = Stream::Held(Cow::Borrowed(data.as_bytes()), 0);
-        outcome = floats(values, data.shape().as_slice(), data.dtype(), dtype, false)
+        let reading = Reading {
+            from: data.dtype(),
+            to: dtype,
+            finite: false,
+            transposed: false,
+        };
+        outcome = floats(values, data.shape().as_slice(), reading)
             .map_err(|fault| match fault {
                 Fault::Read(error) => error,
                 Fault::NotFinite | Fault::OutOfRange => WeightsError::OutOfRange {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use seed_tokenizer::PublishedTokenizer;
 use seed_weights::Checkpoint;
 
 use crate::{
@@ -32,7 +33,11 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(&self) -> Outcome {
-        let checkpoint = Checkpoint::open(local(&self.input)?)?;
+        let path = local(&self.input)?;
+        let checkpoint = match PublishedTokenizer::open(&path) {
+            Ok(published) if path.is_dir() => published.checkpoint,
+            _ => Checkpoint::open(&path)?,
+        };
         let depth = if self.all { usize::MAX } else { self.depth };
         output::to_stdout(described(&checkpoint, depth).as_bytes())?;
         Ok(Status::Done)

@@ -37,6 +37,7 @@ impl TokenizerTrainingConfig {
             transform: view_transform(),
             text_length: 24,
             positives: Positives::Concept,
+            words_from_frozen: true,
             stage_one: train(600, 128, 2e-3),
             stage_two: train(500, 128, 3e-3),
             // The reference's weight of 5 keeps so small a model from rebuilding well.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::{
     module::Module,
-    tensor::{DType, Device},
+    tensor::{DType, Device, Tensor},
 };
 use seed_data::{Cache, LoaderConfig, Style, TextTokenizer, TrainTransform};
 use seed_encoders::{ClipText, ClipTextConfig, EvaVit};
@@ -38,6 +38,9 @@ pub struct TokenizerTrainingConfig {
     pub text_length: usize,
     /// Which captions of a batch count as right in stage I.
     pub positives: Positives,
+    /// Start the text side's words from the frozen text tower's, where the reference starts from BERT's.
+    #[serde(default)]
+    pub words_from_frozen: bool,
     /// The step loop of stage I.
     pub stage_one: TrainConfig,
     /// The step loop of stage II.
@@ -238,7 +241,10 @@ impl TokenizerTraining<'_> {
             label_smoothing: LABEL_SMOOTHING,
             device: device.clone(),
         };
-        let model = recipe.tokens.init(&device)?;
+        let mut model = recipe.tokens.init(&device)?;
+        if self.config.words_from_frozen {
+            model = start_words(model, &self.frozen.text)?;
+        }
         let loader_config = LoaderConfig::new(config.batch_size, config.seed);
         let loader = stage_one_loader(self.splits.train(), image_tokens, loader_config)?;
         config.steps_per_epoch = Some(loader.steps_per_epoch());
@@ -312,6 +318,33 @@ impl TokenizerTraining<'_> {
     }
 }
 
+/// Gives the text side the words of a text tower with the same vocabulary and width, at the scale of those
+/// they replace, beside which positions stay visible.
+fn start_words(mut model: TokenEncoder, text: &ClipText) -> Result<TokenEncoder, ConfigError> {
+    let q_former = match &mut model {
+        TokenEncoder::QFormer(encoder) => &mut encoder.q_former,
+        TokenEncoder::Raster(encoder) => &mut encoder.text,
+    };
+    let Some(words) = &mut q_former.embeddings.word_embeddings else {
+        return Ok(model);
+    };
+    let table = text.embeddings.token_embedding.weight.val();
+    let (ours, theirs) = (words.weight.dims(), table.dims());
+    ConfigError::require(
+        ours == theirs,
+        "words_from_frozen",
+        format!("{theirs:?} words in the text tower"),
+        &format!("{ours:?} words, or false"),
+    )?;
+    let random = words.weight.val().inner();
+    let size = |table: &Tensor<2>| table.clone().square().mean().sqrt();
+    let table = table.to_device(&random.device());
+    let table = table.clone() * (size(&random) / size(&table)).unsqueeze();
+    let (param, id) = (words.weight.clone(), words.weight.id);
+    words.weight = param.transform_for_load(table.autodiff(), id);
+    Ok(model)
+}
+
 /// A loader's batches, collated; a loader that cannot start becomes its one error.
 fn batches_from<T, B>(
     batches: Result<
@@ -340,4 +373,45 @@ fn identity_of(path: &std::path::Path) -> Result<String, RecipeError> {
         source,
     })?;
     Ok(blake3::hash(&bytes).to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use seed_tokenizer::TokenEncoderConfig;
+
+    use super::*;
+
+    #[test]
+    fn words_start_from_the_text_tower_at_their_own_scale() {
+        let device = seed_device::test_device();
+        let text = FrozenParts::nano(&device).unwrap().text;
+        let training = device.autodiff();
+        let table = |model: &TokenEncoder| {
+            let TokenEncoder::QFormer(encoder) = model else {
+                unreachable!("nano has a Q-Former")
+            };
+            let words = encoder.q_former.embeddings.word_embeddings.as_ref();
+            words.unwrap().weight.val().inner()
+        };
+        let size = |table: Tensor<2>| table.square().mean().sqrt().into_scalar::<f32>();
+
+        let fresh = SeedConfig::nano().tokens.init(&training).unwrap();
+        let before = size(table(&fresh));
+        let started = start_words(fresh, &text).unwrap();
+        let after = table(&started);
+        assert!((size(after.clone()) / before - 1.0).abs() < 1e-4);
+        let theirs = text.embeddings.token_embedding.weight.val();
+        let ratio = size(theirs.clone()) / before;
+        let difference = (after * ratio - theirs).abs().max().into_scalar::<f32>();
+        assert!(difference < 1e-4, "{difference}");
+
+        let mut config = SeedConfig::nano().tokens;
+        if let TokenEncoderConfig::QFormer(config) = &mut config
+            && let Some(text) = &mut config.q_former.text
+        {
+            text.vocab_size = 30;
+        }
+        let error = start_words(config.init(&training).unwrap(), &text).unwrap_err();
+        assert!(error.to_string().contains("words_from_frozen"), "{error}");
+    }
 }
