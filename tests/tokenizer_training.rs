@@ -13,7 +13,7 @@ use seed::{
     train::{
         Existing, LrSchedule, ProgressMode, RunDir, RunInfo, StopFlag, TrainConfig,
         recipes::{
-            EvaluationSet, FrozenParts, Splits, TokenizerOutcome, TokenizerTraining,
+            EvaluationSet, FrozenParts, Splits, StageOneStart, TokenizerOutcome, TokenizerTraining,
             TokenizerTrainingConfig,
         },
     },
@@ -113,7 +113,7 @@ fn config() -> TokenizerTrainingConfig {
         views: 2,
         transform: TrainTransform::new(16),
         text_length: 8,
-        words_from_frozen: false,
+        start: StageOneStart::Random,
         stage_one: train.clone(),
         stage_two: train,
         ..TokenizerTrainingConfig::nano()
@@ -143,6 +143,7 @@ fn frozen(config: &TokenizerTrainingConfig, set: &Squares, device: &Device) -> F
         image,
         text,
         text_config,
+        q_former: None,
         tokenizer: Arc::new(tokenizer),
         identity: "made up".to_owned(),
     }

@@ -16,8 +16,8 @@ use seed::{
         BoxError, Existing, Losses, MetricsLine, ProgressMode, Recipe, RunDir, RunInfo,
         TrainConfig, Trainer, read_metrics,
         recipes::{
-            ClipBatch, ClipRecipe, ClipTrainee, Positives, StageOne, StageOneBatch, StageTwo,
-            StageTwoBatch,
+            ClipBatch, ClipRecipe, ClipTrainee, Positives, Similarity, StageOne, StageOneBatch,
+            StageTwo, StageTwoBatch,
         },
     },
     weights::KeyMap,
@@ -200,6 +200,7 @@ pub(crate) fn stage_one(
         image_tokens: [image.tokens(), image.width],
         inputs: String::new(),
         positives: Positives::Concept,
+        similarity: Similarity::LastQuery,
         label_smoothing: spec.label_smoothing,
         device: device.clone(),
     };

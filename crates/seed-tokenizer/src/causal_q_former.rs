@@ -7,7 +7,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, LayerNorm, LayerNormConfig};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize};
 use serde::{Deserialize, Serialize};
 
 use crate::{ContrastiveHeads, QFormer, QFormerConfig, QueryAttention, q_former::bert_normal};
@@ -108,6 +108,20 @@ impl CausalQFormer {
         let last = embeddings.dims()[1] - 1;
         let last = embeddings.narrow(1, last, 1).squeeze_dim::<2>(1);
         self.contrastive_heads().image_feature(last)
+    }
+
+    /// Unit-length features of every query, for BLIP-2's contrast.
+    ///
+    /// # Shapes
+    ///
+    /// - embeddings: `[batch, queries, width]`
+    /// - output: `[batch, queries, embed_dim]`
+    ///
+    /// # Panics
+    ///
+    /// Panics if the model has no contrastive heads.
+    pub fn query_features(&self, embeddings: Tensor<3>) -> Tensor<3> {
+        l2_normalize(self.contrastive_heads().vision_proj.forward(embeddings))
     }
 
     /// Unit-length text feature: the projection of the first (`[CLS]`) state.

@@ -60,8 +60,39 @@ pub fn contrast(
     targets: Tensor<2>,
     label_smoothing: f64,
 ) -> Contrast {
+    let cosines = image_features.matmul(text_features.transpose());
+    contrast_of(cosines, temperature, targets, label_smoothing)
+}
+
+/// As [`contrast`], a picture being as near to a caption as the best of its queries is: BLIP-2's form,
+/// which its Q-Former was trained with before SEED made it causal.
+///
+/// # Shapes
+///
+/// - query_features: `[batch, queries, embed_dim]`, unit length
+/// - text_features: `[batch, embed_dim]`, unit length
+/// - the rest as in [`contrast`]
+pub fn contrast_of_best_query(
+    query_features: Tensor<3>,
+    text_features: Tensor<2>,
+    temperature: Tensor<1>,
+    targets: Tensor<2>,
+    label_smoothing: f64,
+) -> Contrast {
+    let cosines = query_features.matmul(text_features.transpose().unsqueeze());
+    let best = cosines.max_dim(1).squeeze_dim::<2>(1);
+    contrast_of(best, temperature, targets, label_smoothing)
+}
+
+/// Cross-entropy over cosines `[batch, batch]`, in both directions, averaged.
+fn contrast_of(
+    cosines: Tensor<2>,
+    temperature: Tensor<1>,
+    targets: Tensor<2>,
+    label_smoothing: f64,
+) -> Contrast {
     let batch = targets.dims()[0];
-    let logits = image_features.matmul(text_features.transpose()) / temperature.unsqueeze::<2>();
+    let logits = cosines / temperature.unsqueeze::<2>();
     let best: Tensor<2, Int> = logits.clone().inner().argmax(1);
     let hits = targets
         .clone()

@@ -98,6 +98,14 @@ impl TokenEncoder {
         }
     }
 
+    /// Unit-length features of every query, `[batch, queries, embed_dim]`; a raster has one for all.
+    pub fn query_features(&self, embeddings: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::QFormer(encoder) => encoder.query_features(embeddings),
+            Self::Raster(encoder) => encoder.image_feature(embeddings).unsqueeze_dim(1),
+        }
+    }
+
     /// Unit-length text feature of captions, `[batch, embed_dim]`.
     pub fn text_feature(&self, ids: Tensor<2, Int>, mask: Tensor<2, Int>) -> Tensor<2> {
         match self {

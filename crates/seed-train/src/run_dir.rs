@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -167,13 +167,18 @@ fn lock(path: &Path) -> Result<File, RunError> {
         source,
     };
     let lock = File::create(&file).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(RunError::Busy {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(RunError::Io { path: file, source }),
+    // A process that is just being started holds a copy of every open file for a moment, and with it
+    // a lock that was let go: one more look tells it from a run.
+    for patience in [Duration::from_millis(100), Duration::ZERO] {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(patience),
+            Err(TryLockError::Error(source)) => return Err(RunError::Io { path: file, source }),
+        }
     }
+    Err(RunError::Busy {
+        path: path.to_owned(),
+    })
 }
 
 /// Removes what this module and the checkpoints wrote, and nothing else.

@@ -100,7 +100,7 @@ fn features(
     out.tensor(stem, "query_output", embeddings.clone())?;
     let image = model.image_feature(embeddings.clone());
     out.tensor(stem, "image_feature", image.clone())?;
-    let all = seed_nn::l2_normalize(model.contrastive_heads().vision_proj.forward(embeddings));
+    let all = model.query_features(embeddings);
     out.tensor(stem, "image_features_all_queries", all.clone())?;
     if let Some([ids, mask]) = text(case)? {
         let text = model.text_feature(ids, mask);

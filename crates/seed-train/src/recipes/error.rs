@@ -17,6 +17,8 @@ pub enum RecipeError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     #[error(transparent)]
+    Tokenizer(#[from] seed_tokenizer::TokenizerError),
+    #[error(transparent)]
     Nano(#[from] seed_encoders::nano::NanoError),
     #[error(transparent)]
     Model(#[from] seed_nn::ConfigError),
@@ -30,4 +32,8 @@ pub enum RecipeError {
     Eval(#[from] EvalError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    #[error(
+        "`start` is \"q_former\", and these frozen parts come without one: set `start = \"random\"`"
+    )]
+    NoQFormer,
 }

@@ -7,7 +7,10 @@ use seed_data::{Style, TextTokenizer, TrainTransform};
 use seed_encoders::nano::{self, NanoClip};
 use seed_tokenizer::{SeedConfig, StageTwoWeights};
 
-use super::{ClipPretrainingConfig, FrozenParts, Positives, RecipeError, TokenizerTrainingConfig};
+use super::{
+    ClipPretrainingConfig, FrozenParts, Positives, RecipeError, Similarity, StageOneStart,
+    TokenizerTrainingConfig,
+};
 use crate::{LrSchedule, TrainConfig};
 
 impl TokenizerTrainingConfig {
@@ -37,7 +40,8 @@ impl TokenizerTrainingConfig {
             transform: view_transform(),
             text_length: 24,
             positives: Positives::Concept,
-            words_from_frozen: true,
+            similarity: Similarity::LastQuery,
+            start: StageOneStart::QFormer,
             stage_one: train(600, 128, 2e-3),
             stage_two: train(500, 128, 3e-3),
             // The reference's weight of 5 keeps so small a model from rebuilding well.
@@ -88,16 +92,21 @@ fn view_transform() -> TrainTransform {
 impl FrozenParts {
     /// The frozen parts shipped with the library, on a device without autodiff.
     pub fn nano(device: &Device) -> Result<Self, RecipeError> {
-        Self::of_nano_clip(nano::clip(device)?, nano::tokenizer_json())
+        let parts = Self::of_nano_clip(nano::clip(device)?, nano::tokenizer_json())?;
+        Ok(Self {
+            q_former: Some(seed_tokenizer::nano::q_former()?),
+            ..parts
+        })
     }
 
-    /// The frozen parts from a nano CLIP and the `tokenizer.json` it was trained with.
+    /// The frozen parts from a nano CLIP and the `tokenizer.json` it was trained with, without a Q-Former.
     pub fn of_nano_clip(nano: NanoClip, tokenizer_json: &str) -> Result<Self, RecipeError> {
         Ok(Self {
             image: nano.clip.image,
             text: nano.clip.text,
             text_config: nano.config.text,
             tokenizer: Arc::new(TextTokenizer::from_json(tokenizer_json)?),
+            q_former: None,
             identity: nano.identity,
         })
     }

@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use seed_data::{DataError, ItemContext, Loader, LoaderConfig, PairSet, TextTokenizer, TokenBatch};
 use seed_tokenizer::{
-    TokenEncoder, TokenEncoderConfig, concept_targets, contrast, diagonal_targets,
+    TokenEncoder, TokenEncoderConfig, concept_targets, contrast, contrast_of_best_query,
+    diagonal_targets,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +28,17 @@ pub enum Positives {
     /// Those of all pairs that show the same concept.
     #[default]
     Concept,
+}
+
+/// How near a picture is to a caption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Similarity {
+    /// As near as its last query: SEED.
+    #[default]
+    LastQuery,
+    /// As near as the best of its queries: BLIP-2.
+    BestQuery,
 }
 
 /// Image tokens with captions.
@@ -51,6 +63,8 @@ pub struct StageOne {
     pub inputs: String,
     /// Which captions count as right.
     pub positives: Positives,
+    /// How near a picture is to a caption.
+    pub similarity: Similarity,
     /// Label smoothing of the contrast.
     pub label_smoothing: f64,
     /// Where tensors are made: the training device.
@@ -70,6 +84,7 @@ impl Recipe for StageOne {
             "tokens": self.tokens,
             "inputs": self.inputs,
             "positives": self.positives,
+            "similarity": self.similarity,
             "label_smoothing": self.label_smoothing,
         })
     }
@@ -87,13 +102,19 @@ impl Recipe for StageOne {
             Positives::Own => diagonal_targets(count, &self.device),
             Positives::Concept => concept_targets(&batch.concepts, &self.device),
         };
-        let contrast = contrast(
-            model.image_feature(model.forward(image_tokens)),
-            model.text_feature(ids, mask),
-            model.temperature(),
-            targets,
-            self.label_smoothing,
-        );
+        let embeddings = model.forward(image_tokens);
+        let (texts, temperature) = (model.text_feature(ids, mask), model.temperature());
+        let smoothing = self.label_smoothing;
+        let contrast = match self.similarity {
+            Similarity::LastQuery => {
+                let images = model.image_feature(embeddings);
+                contrast(images, texts, temperature, targets, smoothing)
+            }
+            Similarity::BestQuery => {
+                let images = model.query_features(embeddings);
+                contrast_of_best_query(images, texts, temperature, targets, smoothing)
+            }
+        };
         Losses::new(contrast.loss.clone())
             .with("itc", contrast.loss)
             .with("accuracy", contrast.accuracy)

@@ -9,8 +9,8 @@ use seed_encoders::nano;
 use seed_eval::Report;
 
 use super::{
-    ClipPretraining, ClipPretrainingConfig, FrozenParts, RecipeError, Splits, TokenizerOutcome,
-    TokenizerTraining, TokenizerTrainingConfig, train_tokenizer_of,
+    ClipPretraining, ClipPretrainingConfig, FrozenParts, RecipeError, Splits, StageOneStart,
+    TokenizerOutcome, TokenizerTraining, TokenizerTrainingConfig, train_tokenizer_of,
 };
 use crate::{Existing, Outcome, ProgressMode, RunDir, RunInfo, StopFlag, load_config};
 
@@ -74,6 +74,10 @@ impl TokenizerRun {
         }
         if self.smoke {
             config = config.smoke();
+        }
+        if self.pretrain {
+            // The shipped Q-Former reads another image tower's tokens.
+            config.start = StageOneStart::Random;
         }
         config.validate()?;
         Ok(config)

@@ -1,10 +1,10 @@
 //! The tokenizer's whole training: frozen image tokens, stage I, frozen causal embeddings, stage II.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use burn::{
     module::Module,
-    tensor::{DType, Device, Tensor},
+    tensor::{DType, Device},
 };
 use seed_data::{Cache, LoaderConfig, Style, TextTokenizer, TrainTransform};
 use seed_encoders::{ClipText, ClipTextConfig, EvaVit};
@@ -12,10 +12,11 @@ use seed_tokenizer::{
     CodeAutoencoder, LABEL_SMOOTHING, SeedConfig, SeedTokenizer, StageTwoWeights, TOKENIZER_FILE,
     TokenEncoder, token_encoder_keys, tokenizer_keys,
 };
+use seed_weights::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FrozenCache, FrozenRows, Positives, RecipeError, Splits, StageOne, StageTwo, Views,
+    FrozenCache, FrozenRows, Positives, RecipeError, Similarity, Splits, StageOne, StageTwo, Views,
     stage_one_batch, stage_one_loader, stage_two_batch, stage_two_loader,
 };
 use crate::{BoxError, ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
@@ -38,9 +39,12 @@ pub struct TokenizerTrainingConfig {
     pub text_length: usize,
     /// Which captions of a batch count as right in stage I.
     pub positives: Positives,
-    /// Start the text side's words from the frozen text tower's, where the reference starts from BERT's.
+    /// How near a picture is to a caption in stage I.
     #[serde(default)]
-    pub words_from_frozen: bool,
+    pub similarity: Similarity,
+    /// What stage I starts from.
+    #[serde(default)]
+    pub start: StageOneStart,
     /// The step loop of stage I.
     pub stage_one: TrainConfig,
     /// The step loop of stage II.
@@ -68,6 +72,17 @@ impl TokenizerTrainingConfig {
     }
 }
 
+/// What stage I starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageOneStart {
+    /// Random weights.
+    #[default]
+    Random,
+    /// The Q-Former that comes with the frozen parts, as SEED starts from BLIP-2's.
+    QFormer,
+}
+
 /// The frozen parts that training starts from, without autodiff, and what identifies them.
 pub struct FrozenParts {
     /// Image tower.
@@ -78,6 +93,8 @@ pub struct FrozenParts {
     pub text_config: ClipTextConfig,
     /// Text tokenizer of both stages.
     pub tokenizer: Arc<TextTokenizer>,
+    /// A Q-Former trained on this image tower's tokens, for [`StageOneStart::QFormer`].
+    pub q_former: Option<Checkpoint>,
     /// Hash of the weights: caches are keyed by it.
     pub identity: String,
 }
@@ -130,24 +147,13 @@ impl TokenizerTraining<'_> {
     pub fn train(&self, run: &mut RunDir) -> Result<TokenizerOutcome, RecipeError> {
         self.config.validate()?;
         let image_tokens = self.training_image_tokens()?;
-        let (tokens, outcome) = self.stage_one(&image_tokens, run)?;
-        if let Outcome::Interrupted { step } = outcome {
-            return Ok(TokenizerOutcome::Interrupted {
-                stage: "stage-1",
-                step,
-            });
-        }
-        let tokens = tokens.to_device(self.device).valid();
-        let path = run.path().join("tokens.safetensors");
-        let provenance = self.provenance(&self.config.model.tokens);
-        seed_weights::save(
-            &tokens,
-            &path,
-            &token_encoder_keys(),
-            DType::F32,
-            provenance,
-        )?;
-        let tokens_identity = identity_of(&path)?;
+        let (tokens, tokens_identity) = match self.token_encoder(&image_tokens, run)? {
+            ControlFlow::Continue(trained) => trained,
+            ControlFlow::Break(step) => {
+                let stage = "stage-1";
+                return Ok(TokenizerOutcome::Interrupted { stage, step });
+            }
+        };
 
         let embeddings = self.embeddings(&tokens, &tokens_identity, &image_tokens)?;
         let (codes, outcome) = self.stage_two(&embeddings, run)?;
@@ -175,6 +181,41 @@ impl TokenizerTraining<'_> {
             codes,
         };
         Ok(TokenizerOutcome::Finished(Box::new(trained)))
+    }
+
+    /// Runs stage I alone, or goes on where it stopped, and writes `tokens.safetensors` into the run's folder;
+    /// the step it was stopped at, if it was.
+    pub fn train_token_encoder(
+        &self,
+        run: &mut RunDir,
+    ) -> Result<ControlFlow<u64, TokenEncoder>, RecipeError> {
+        self.config.validate()?;
+        let trained = self.token_encoder(&self.training_image_tokens()?, run)?;
+        Ok(trained.map_continue(|(tokens, _)| tokens))
+    }
+
+    /// Stage I's result and the hash of its weights.
+    fn token_encoder(
+        &self,
+        image_tokens: &FrozenRows,
+        run: &mut RunDir,
+    ) -> Result<ControlFlow<u64, (TokenEncoder, String)>, RecipeError> {
+        let (tokens, outcome) = self.stage_one(image_tokens, run)?;
+        if let Outcome::Interrupted { step } = outcome {
+            return Ok(ControlFlow::Break(step));
+        }
+        let tokens = tokens.to_device(self.device).valid();
+        let path = run.path().join("tokens.safetensors");
+        let provenance = self.provenance(&self.config.model.tokens);
+        seed_weights::save(
+            &tokens,
+            &path,
+            &token_encoder_keys(),
+            DType::F32,
+            provenance,
+        )?;
+        let identity = identity_of(&path)?;
+        Ok(ControlFlow::Continue((tokens, identity)))
     }
 
     /// The cache through which all frozen outputs go.
@@ -238,12 +279,16 @@ impl TokenizerTraining<'_> {
             image_tokens: image_tokens.shape,
             inputs: image_tokens.identity.clone(),
             positives: self.config.positives,
+            similarity: self.config.similarity,
             label_smoothing: LABEL_SMOOTHING,
             device: device.clone(),
         };
         let mut model = recipe.tokens.init(&device)?;
-        if self.config.words_from_frozen {
-            model = start_words(model, &self.frozen.text)?;
+        if self.config.start == StageOneStart::QFormer {
+            let Some(q_former) = &self.frozen.q_former else {
+                return Err(RecipeError::NoQFormer);
+            };
+            (model, _) = seed_weights::load(model, q_former, &token_encoder_keys())?;
         }
         let loader_config = LoaderConfig::new(config.batch_size, config.seed);
         let loader = stage_one_loader(self.splits.train(), image_tokens, loader_config)?;
@@ -318,33 +363,6 @@ impl TokenizerTraining<'_> {
     }
 }
 
-/// Gives the text side the words of a text tower with the same vocabulary and width, at the scale of those
-/// they replace, beside which positions stay visible.
-fn start_words(mut model: TokenEncoder, text: &ClipText) -> Result<TokenEncoder, ConfigError> {
-    let q_former = match &mut model {
-        TokenEncoder::QFormer(encoder) => &mut encoder.q_former,
-        TokenEncoder::Raster(encoder) => &mut encoder.text,
-    };
-    let Some(words) = &mut q_former.embeddings.word_embeddings else {
-        return Ok(model);
-    };
-    let table = text.embeddings.token_embedding.weight.val();
-    let (ours, theirs) = (words.weight.dims(), table.dims());
-    ConfigError::require(
-        ours == theirs,
-        "words_from_frozen",
-        format!("{theirs:?} words in the text tower"),
-        &format!("{ours:?} words, or false"),
-    )?;
-    let random = words.weight.val().inner();
-    let size = |table: &Tensor<2>| table.clone().square().mean().sqrt();
-    let table = table.to_device(&random.device());
-    let table = table.clone() * (size(&random) / size(&table)).unsqueeze();
-    let (param, id) = (words.weight.clone(), words.weight.id);
-    words.weight = param.transform_for_load(table.autodiff(), id);
-    Ok(model)
-}
-
 /// A loader's batches, collated; a loader that cannot start becomes its one error.
 fn batches_from<T, B>(
     batches: Result<
@@ -373,45 +391,4 @@ fn identity_of(path: &std::path::Path) -> Result<String, RecipeError> {
         source,
     })?;
     Ok(blake3::hash(&bytes).to_hex().to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use seed_tokenizer::TokenEncoderConfig;
-
-    use super::*;
-
-    #[test]
-    fn words_start_from_the_text_tower_at_their_own_scale() {
-        let device = seed_device::test_device();
-        let text = FrozenParts::nano(&device).unwrap().text;
-        let training = device.autodiff();
-        let table = |model: &TokenEncoder| {
-            let TokenEncoder::QFormer(encoder) = model else {
-                unreachable!("nano has a Q-Former")
-            };
-            let words = encoder.q_former.embeddings.word_embeddings.as_ref();
-            words.unwrap().weight.val().inner()
-        };
-        let size = |table: Tensor<2>| table.square().mean().sqrt().into_scalar::<f32>();
-
-        let fresh = SeedConfig::nano().tokens.init(&training).unwrap();
-        let before = size(table(&fresh));
-        let started = start_words(fresh, &text).unwrap();
-        let after = table(&started);
-        assert!((size(after.clone()) / before - 1.0).abs() < 1e-4);
-        let theirs = text.embeddings.token_embedding.weight.val();
-        let ratio = size(theirs.clone()) / before;
-        let difference = (after * ratio - theirs).abs().max().into_scalar::<f32>();
-        assert!(difference < 1e-4, "{difference}");
-
-        let mut config = SeedConfig::nano().tokens;
-        if let TokenEncoderConfig::QFormer(config) = &mut config
-            && let Some(text) = &mut config.q_former.text
-        {
-            text.vocab_size = 30;
-        }
-        let error = start_words(config.init(&training).unwrap(), &text).unwrap_err();
-        assert!(error.to_string().contains("words_from_frozen"), "{error}");
-    }
 }
