@@ -261,7 +261,7 @@ pub(crate) fn prepare(folder: &Path, spec: &Spec, device: &Device) -> Result<(),
     let [positions, width] = data.embeddings.shape;
     let shape = [rows.len(), positions, width];
     let vectors = Tensor::from_data(TensorData::new(rows.concat(), shape), device);
-    let vectors = codes.encode_task_layer.forward(vectors);
+    let vectors = codes.code_vectors(vectors);
     codes.quantize = codes.quantize.after_step(vectors, 0);
     store(&codes, folder, "codes", &code_autoencoder_keys())?;
 

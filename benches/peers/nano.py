@@ -293,6 +293,8 @@ class CodeAutoencoder(nn.Module):
                 for _ in range(blocks["depth"])
             )
 
+        if sizes.get("position_offsets"):
+            self.pos_embed_code = nn.Parameter(torch.zeros(1, positions, width))
         self.encode_task_layer = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, dim))
         self.quantize = nn.ModuleDict({"embedding": nn.Embedding(codes, dim)})
         self.decode_task_layer = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, width))
@@ -316,11 +318,15 @@ class CodeAutoencoder(nn.Module):
             flat = self.compared(vectors).flatten(0, 1)
             return (codebook.square().sum(1) - 2 * flat @ codebook.T).argmin(1).view(vectors.shape[:2])
 
+    def code_vectors(self, embeddings):
+        offsets = getattr(self, "pos_embed_code", None)
+        return self.encode_task_layer(embeddings if offsets is None else embeddings + offsets)
+
     def encode(self, embeddings):
-        return self.nearest(self.encode_task_layer(embeddings))
+        return self.nearest(self.code_vectors(embeddings))
 
     def losses(self, embeddings, text_states, weights):
-        vectors = self.compared(self.encode_task_layer(embeddings))
+        vectors = self.compared(self.code_vectors(embeddings))
         codes = self.nearest(vectors)
         chosen = self.compared(self.quantize["embedding"].weight)[codes]
         terms = F.mse_loss(chosen, vectors.detach()), F.mse_loss(vectors, chosen.detach())

@@ -14,7 +14,7 @@
 //! The three branches are independent and read the same `u`.
 
 use burn::{
-    module::Module,
+    module::{Initializer, Module, Param},
     tensor::{Device, Int, Tensor},
 };
 use seed_nn::{ConfigError, Linear, LinearConfig};
@@ -33,6 +33,11 @@ pub struct CodeAutoencoderConfig {
     pub width: usize,
     /// Number of codes of an image.
     pub positions: usize,
+    /// Learned offsets of the positions, added before the quantiser. The reference has none: its embeddings
+    /// differ by position anyway. Where they are much alike, offsets let every position round another
+    /// way, so that the codes together say more than one.
+    #[serde(default)]
+    pub position_offsets: bool,
     /// The quantiser.
     pub quantizer: QuantizerConfig,
     /// Blocks of each branch.
@@ -61,6 +66,14 @@ impl CodeAutoencoderConfig {
         let (width, dim) = (self.width, self.quantizer.dim);
         let stack = || self.blocks.init(width, self.positions, device);
         Ok(CodeAutoencoder {
+            pos_embed_code: self.position_offsets.then(|| {
+                // Embeddings leave a norm, so their elements have size 1.
+                let normal = Initializer::Normal {
+                    mean: 0.0,
+                    std: 1.0,
+                };
+                normal.init([1, self.positions, width], device)
+            }),
             encode_task_layer: TaskLayer::new(width, width, dim, device),
             quantize: self.quantizer.init(device)?,
             decode_task_layer: TaskLayer::new(dim, dim, width, device),
@@ -106,6 +119,8 @@ impl TaskLayer {
 /// Quantiser and de-tokenizers.
 #[derive(Module, Debug)]
 pub struct CodeAutoencoder {
+    /// Offsets of the positions `[1, positions, width]`, with [`CodeAutoencoderConfig::position_offsets`].
+    pub pos_embed_code: Option<Param<Tensor<3>>>,
     /// `[width → dim]`, before the quantiser.
     pub encode_task_layer: TaskLayer,
     /// The codebook.
@@ -121,14 +136,27 @@ pub struct CodeAutoencoder {
 }
 
 impl CodeAutoencoder {
+    /// What is quantised.
+    ///
+    /// # Shapes
+    ///
+    /// - embeddings: `[batch, positions, width]`
+    /// - output: `[batch, positions, dim]`
+    pub fn code_vectors(&self, embeddings: Tensor<3>) -> Tensor<3> {
+        let embeddings = match &self.pos_embed_code {
+            Some(offsets) => embeddings + offsets.val(),
+            None => embeddings,
+        };
+        self.encode_task_layer.forward(embeddings)
+    }
+
     /// Quantises causal embeddings.
     ///
     /// # Shapes
     ///
     /// - embeddings: `[batch, positions, width]`
     pub fn quantize(&self, embeddings: Tensor<3>) -> Quantized {
-        self.quantize
-            .forward(self.encode_task_layer.forward(embeddings))
+        self.quantize.forward(self.code_vectors(embeddings))
     }
 
     /// Codes of causal embeddings, `[batch, positions]`.
@@ -137,8 +165,7 @@ impl CodeAutoencoder {
     ///
     /// - embeddings: `[batch, positions, width]`
     pub fn encode(&self, embeddings: Tensor<3>) -> Tensor<2, Int> {
-        self.quantize
-            .nearest(self.encode_task_layer.forward(embeddings))
+        self.quantize.nearest(self.code_vectors(embeddings))
     }
 
     /// Decodes codebook vectors to `u`, which all branches read.

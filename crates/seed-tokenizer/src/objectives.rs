@@ -192,7 +192,7 @@ impl CodeAutoencoder {
         targets: StageTwoTargets,
         weights: &StageTwoWeights,
     ) -> StageTwoLosses {
-        let vectors = self.encode_task_layer.forward(embeddings.clone());
+        let vectors = self.code_vectors(embeddings.clone());
         let quantized = self.quantize.forward(vectors.clone());
         let u = self.decode_vectors(quantized.vectors.clone());
         let rebuilt = self.reconstruction.forward(u.clone());

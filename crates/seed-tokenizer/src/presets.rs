@@ -92,6 +92,7 @@ impl SeedConfig {
             codes: CodeAutoencoderConfig {
                 width,
                 positions: 32,
+                position_offsets: true,
                 quantizer: QuantizerConfig {
                     distance: CodeDistance::Cosine,
                     update: CodebookUpdate::Corrected,
@@ -177,6 +178,7 @@ impl SeedConfig {
             codes: CodeAutoencoderConfig {
                 width,
                 positions: 32,
+                position_offsets: false,
                 quantizer: QuantizerConfig::reference(8192, 32),
                 blocks: BlockStackConfig {
                     depth: 4,

@@ -109,6 +109,7 @@ fn codes(case: &Case<'_>) -> Result<CodeAutoencoder, ParityError> {
     let config = CodeAutoencoderConfig {
         width: case.size("hidden_size")?,
         positions: case.size("num_query_tokens")?,
+        position_offsets: false,
         quantizer: sizes::quantizer(case)?,
         blocks: sizes::block_stack(case, &weights)?,
         text_head: Some(TextHeadConfig {

@@ -43,6 +43,7 @@ fn config(case: &Case<'_>, form: ImageHeadForm) -> Result<CodeAutoencoderConfig,
     Ok(CodeAutoencoderConfig {
         width: case.size("hidden_size")?,
         positions: case.size("num_query_tokens")?,
+        position_offsets: false,
         quantizer: sizes::quantizer(case)?,
         blocks: sizes::block_stack(case, &*case.weights(WEIGHTS)?)?,
         text_head: None,

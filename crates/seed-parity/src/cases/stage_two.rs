@@ -43,6 +43,7 @@ fn model(case: &Case<'_>, device: &Device) -> Result<CodeAutoencoder, ParityErro
     let config = CodeAutoencoderConfig {
         width: case.size("hidden_size")?,
         positions: case.size("num_query_tokens")?,
+        position_offsets: false,
         quantizer: QuantizerConfig {
             update: if legacy {
                 CodebookUpdate::Legacy

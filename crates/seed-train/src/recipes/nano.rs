@@ -42,7 +42,7 @@ impl TokenizerTrainingConfig {
             positives: Positives::Concept,
             similarity: Similarity::LastQuery,
             start: StageOneStart::QFormer,
-            stage_one: train(600, 128, 2e-3),
+            stage_one: train(400, 128, 1e-3),
             stage_two: train(500, 128, 3e-3),
             // The reference's weight of 5 keeps so small a model from rebuilding well.
             weights: StageTwoWeights {
