@@ -202,8 +202,8 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
         std::fs::write(&path, record)?;
         println!("record: {}", path.display());
     }
-    let f32 = rows.iter().filter(|row| row.name.ends_with("f32"));
-    Ok(f32.fold(true, |all, row| all && row.agreement >= 0.99))
+    let mut f32 = rows.iter().filter(|row| row.name.ends_with("f32"));
+    Ok(f32.all(|row| row.agreement >= 0.99))
 }
 
 /// Normal noise through the statistics of normalised pictures: nothing is easier about it.

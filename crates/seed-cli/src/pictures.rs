@@ -87,7 +87,7 @@ impl Source {
         }
     }
 
-    fn prepare(&self, transform: &EvalTransform, options: &PictureOptions) -> Prepared {
+    fn prepare(&self, transform: EvalTransform, options: &PictureOptions) -> Prepared {
         let picture = match &self.content {
             Content::File(path) => read(path, options),
             Content::Bytes(bytes) => {
@@ -117,7 +117,7 @@ pub(crate) fn prepared(
         for batch in sources.chunks(batch_size.max(1)) {
             let batch = batch
                 .par_iter()
-                .map(|source| source.prepare(&transform, &options))
+                .map(|source| source.prepare(transform, &options))
                 .collect();
             if sender.send(batch).is_err() {
                 return;

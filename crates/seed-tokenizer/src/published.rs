@@ -43,7 +43,7 @@ pub enum TokenizerError {
         /// The release that the keys are of.
         release: String,
         /// What does not fit.
-        source: WeightsError,
+        source: Box<WeightsError>,
     },
     /// The config describes no possible model.
     #[error("{name}: {source}")]
@@ -176,8 +176,10 @@ impl PublishedTokenizer {
                 WeightsError::Missing { .. } | WeightsError::Shape { .. }
             );
             if self.sizes_assumed && other_size {
-                let release = self.release.clone();
-                return TokenizerError::AssumedSizes { release, source };
+                return TokenizerError::AssumedSizes {
+                    release: self.release.clone(),
+                    source: Box::new(source),
+                };
             }
             source.into()
         })

@@ -17,11 +17,14 @@ use seed_weights::{
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
+/// A path, and the range of bytes that was asked for.
+type Request = (String, Option<String>);
+
 /// One repository, `seed/tokenizer`, at one commit.
 struct Server {
     endpoint: String,
     /// Each request: its path, and its range if it has one.
-    requests: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {

@@ -1,6 +1,6 @@
 //! `seed cost`: what a model needs, before one starts.
 
-use std::{path::PathBuf, time::Instant};
+use std::{fmt::Write, path::PathBuf, time::Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
 use clap::Args;
@@ -75,7 +75,7 @@ impl Arguments {
             bytes(4 * cost.parameters()),
             bytes(2 * cost.parameters()),
         ]);
-        text += &format!("\n{parts}\n");
+        writeln!(text, "\n{parts}")?;
 
         let images = self.images as f64;
         let mut runs = table([
@@ -111,14 +111,15 @@ impl Arguments {
             hours(images * cost.encode_flops() as f64 / rate),
             String::new(),
         ]);
-        text += &format!(
-            "\nbatch {}, captions of {} tokens, {} epoch(s); {} at {:.0} GFLOP/s in f32 (measured)\n{runs}\n",
+        writeln!(
+            text,
+            "\nbatch {}, captions of {} tokens, {} epoch(s); {} at {:.0} GFLOP/s in f32 (measured)\n{runs}",
             self.batch_size,
             self.text_length,
             self.epochs,
             self.device,
             rate / 1e9
-        );
+        )?;
         crate::output::to_stdout(text.as_bytes())?;
         Ok(Status::Done)
     }

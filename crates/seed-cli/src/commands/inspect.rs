@@ -1,6 +1,9 @@
 //! `seed inspect`: what is in a checkpoint.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+};
 
 use clap::Args;
 use seed_tokenizer::PublishedTokenizer;
@@ -39,12 +42,12 @@ impl Arguments {
             _ => Checkpoint::open(&path)?,
         };
         let depth = if self.all { usize::MAX } else { self.depth };
-        output::to_stdout(described(&checkpoint, depth).as_bytes())?;
+        output::to_stdout(described(&checkpoint, depth)?.as_bytes())?;
         Ok(Status::Done)
     }
 }
 
-fn described(checkpoint: &Checkpoint, depth: usize) -> String {
+fn described(checkpoint: &Checkpoint, depth: usize) -> Result<String, fmt::Error> {
     let mut root = Node::default();
     for key in checkpoint.keys() {
         let shape = checkpoint.shape(key).unwrap_or_default().to_vec();
@@ -58,24 +61,26 @@ fn described(checkpoint: &Checkpoint, depth: usize) -> String {
         };
         root.insert(key, leaf);
     }
-    let mut text = format!("{}\n", checkpoint.name());
-    text += &format!("format      {}\n", checkpoint.format());
-    text += &format!("what it is  {}\n", what_it_is(checkpoint));
-    text += &format!(
-        "holds       {} tensors, {} elements, {} ({})\n",
+    let mut text = String::new();
+    writeln!(text, "{}", checkpoint.name())?;
+    writeln!(text, "format      {}", checkpoint.format())?;
+    writeln!(text, "what it is  {}", what_it_is(checkpoint))?;
+    writeln!(
+        text,
+        "holds       {} tensors, {} elements, {} ({})",
         thousands(root.leaves),
         thousands(root.elements),
         bytes(root.bytes),
         root.types()
-    );
+    )?;
     for (key, value) in checkpoint.metadata() {
         let shown: String = value.chars().take(200).collect();
         let rest = if shown.len() < value.len() { "…" } else { "" };
-        text += &format!("metadata    {key}: {shown}{rest}\n");
+        writeln!(text, "metadata    {key}: {shown}{rest}")?;
     }
     text.push('\n');
-    root.write(&mut text, 0, depth);
-    text
+    root.write(&mut text, 0, depth)?;
+    Ok(text)
 }
 
 /// Which of the models that this project knows the keys belong to.
@@ -175,7 +180,7 @@ impl Node {
         types.join(", ")
     }
 
-    fn write(&self, text: &mut String, level: usize, depth: usize) {
+    fn write(&self, text: &mut String, level: usize, depth: usize) -> fmt::Result {
         for (name, child) in &self.children {
             let name = match name {
                 Name::Index(index) => index.to_string(),
@@ -183,19 +188,21 @@ impl Node {
             };
             let label = format!("{}{name}", "  ".repeat(level));
             if let Some(leaf) = &child.tensor {
-                *text += &format!("{label:<40} {:<6} {:?}\n", leaf.element, leaf.shape);
+                writeln!(text, "{label:<40} {:<6} {:?}", leaf.element, leaf.shape)?;
             }
             if !child.children.is_empty() {
-                *text += &format!(
-                    "{label:<40} {} tensors, {} elements, {}\n",
+                writeln!(
+                    text,
+                    "{label:<40} {} tensors, {} elements, {}",
                     thousands(child.leaves),
                     thousands(child.elements),
                     bytes(child.bytes)
-                );
+                )?;
                 if level + 1 < depth {
-                    child.write(text, level + 1, depth);
+                    child.write(text, level + 1, depth)?;
                 }
             }
         }
+        Ok(())
     }
 }
