@@ -3,7 +3,7 @@
 use burn::backend::{Backend, Shape, TensorMetadata, tensor::FloatTensor};
 
 /// Forward and backward passes and random masks. The default bodies are compositions of a backend's own
-/// operations ([`composed`]); a backend that can do better overrides them.
+/// operations (`composed`); a backend that can do better overrides them.
 pub trait Kernels: Backend {
     /// [`linear`](super::linear).
     fn linear_forward(
