@@ -57,11 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: config.train.seed,
         device: arguments.device.to_string(),
     };
-    let existing = if arguments.resume {
-        Existing::Resume
-    } else {
-        Existing::Refuse
-    };
+    let existing = Existing::asked(arguments.resume, false);
     let mut run = RunDir::open("runs".as_ref(), &arguments.name, existing, &info)?;
     tokenizer.save(&run.path().join("tokenizer.json"))?;
     let training = ClipPretraining {

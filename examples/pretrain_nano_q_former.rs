@@ -50,11 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: config.stage_one.seed,
         device: arguments.device.to_string(),
     };
-    let existing = if arguments.resume {
-        Existing::Resume
-    } else {
-        Existing::Refuse
-    };
+    let existing = Existing::asked(arguments.resume, false);
     let mut run = RunDir::open("runs".as_ref(), &arguments.name, existing, &info)?;
     let training = TokenizerTraining {
         config: &config,

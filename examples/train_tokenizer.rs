@@ -78,11 +78,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         pretrain: arguments.pretrain,
         runs: "runs".into(),
         name: arguments.name,
-        existing: match (arguments.resume, arguments.overwrite) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Overwrite,
-            _ => Existing::Refuse,
-        },
+        existing: Existing::asked(arguments.resume, arguments.overwrite),
         progress: ProgressMode::Auto,
     };
     if arguments.print_config {

@@ -4,9 +4,7 @@ use burn::module::Module;
 use seed::{
     device::test_device,
     nn::ConfigError,
-    tokenizer::{
-        ImageHeadForm, ReverseQFormerConfig, SeedConfig, TokenEncoder, TokenEncoderConfig,
-    },
+    tokenizer::{SeedConfig, TokenEncoder, TokenEncoderConfig},
     weights::{parameter_count, parameters},
 };
 
@@ -68,18 +66,9 @@ fn full_size_counts_are_the_papers() {
 
 #[test]
 fn the_one_query_image_head_counts_too() {
-    let mut config = SeedConfig::seed_v2();
-    let head = config.codes.image_head.as_mut().unwrap();
-    let reverse = ReverseQFormerConfig {
-        queries: 1,
-        depth: 4,
-        heads: 12,
-        mlp_hidden: 3072,
-        cross_attention_every: 2,
-        dropout: 0.1,
-    };
-    head.form = ImageHeadForm::Query { reverse };
-    let model = config.init(&test_device()).unwrap();
+    let model = SeedConfig::seed_v2_one_query()
+        .init(&test_device())
+        .unwrap();
     let head = model.codes.image_head.as_ref().unwrap();
     let (tensors, count) = size(&[head]);
     let (stack_tensors, stack_count) = size(&[&head.stack]);

@@ -155,14 +155,13 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
         random_pictures(arguments.pictures as usize, size)?,
     )?;
 
-    let torch = Command::new(&arguments.peer)
-        .args(["-c", "import safetensors, torch; print(torch.__version__)"])
-        .output();
-    let torch = torch.ok().filter(|output| output.status.success());
-    let torch = torch.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    let machine = Machine::look("full", arguments.threads, torch.as_deref());
+    let torch = machine::torch_version(&arguments.peer);
+    if let Err(reason) = &torch {
+        println!("no PyTorch beside it ({reason})");
+    }
+    let machine = Machine::look("full", arguments.threads, torch.as_deref().ok());
     let mut rows = Vec::new();
-    if torch.is_some() {
+    if torch.is_ok() {
         for dtype in ["f32", "bf16"] {
             let peer = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/full.py");
             let mut command = Command::new(&arguments.peer);

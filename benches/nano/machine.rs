@@ -94,6 +94,20 @@ pub(crate) fn peak_mb() -> Option<f64> {
     Some(kilobytes / 1024.0)
 }
 
+/// The version of the peer's PyTorch, or why there is none.
+pub(crate) fn torch_version(python: &str) -> Result<String, String> {
+    let program = "import safetensors, torch; print(torch.__version__)";
+    let output = Command::new(python).args(["-c", program]).output();
+    let output = output.map_err(|error| format!("{python}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let status = output.status.to_string();
+    let last = said.lines().last().unwrap_or(&status);
+    Err(format!("{python}: {last}; give another with --peer"))
+}
+
 /// An argument as a record keeps it: of a path, whose folders are nobody's business, the last part.
 fn without_folders(argument: String) -> String {
     let (option, value) = argument.split_once('=').unwrap_or(("", &argument));

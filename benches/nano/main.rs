@@ -16,7 +16,7 @@ mod works;
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
 };
 
 use clap::{Parser, ValueEnum};
@@ -122,7 +122,7 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
         [] => Work::value_variants(),
         works => works,
     };
-    let torch = torch_version(&arguments.peer);
+    let torch = machine::torch_version(&arguments.peer);
     if let Err(reason) = &torch {
         println!(
             "no PyTorch beside it ({reason}): ratios are to {}",
@@ -251,18 +251,4 @@ fn devices(given: &[DeviceSpec]) -> Result<Vec<DeviceSpec>, BoxError> {
         return Err("no CPU backend is compiled in: name a device with --devices".into());
     }
     Ok(devices)
-}
-
-/// The version of the peer's PyTorch, or why there is none.
-fn torch_version(python: &str) -> Result<String, String> {
-    let program = "import safetensors, torch; print(torch.__version__)";
-    let output = Command::new(python).args(["-c", program]).output();
-    let output = output.map_err(|error| format!("{python}: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let status = output.status.to_string();
-    let last = said.lines().last().unwrap_or(&status);
-    Err(format!("{python}: {last}; give another with --peer"))
 }

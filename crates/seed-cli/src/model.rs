@@ -30,13 +30,17 @@ pub(crate) struct Model {
 }
 
 impl ModelArguments {
-    /// Opens the device and loads the tokenizer onto it; what was loaded is a note on stderr.
-    pub(crate) fn load(&self) -> Result<Model, Box<dyn Error>> {
-        let device = self.device.open()?;
-        let published = match &self.checkpoint {
+    /// Finds the tokenizer, fetched first if it is on the hub, and reads what it is.
+    pub(crate) fn open(&self) -> Result<PublishedTokenizer, Box<dyn Error>> {
+        Ok(match &self.checkpoint {
             None => nano::published()?,
             Some(reference) => PublishedTokenizer::open(local(reference)?)?,
-        };
+        })
+    }
+
+    /// Opens the device and loads the tokenizer onto it; what was loaded is a note on stderr.
+    pub(crate) fn load(&self, published: PublishedTokenizer) -> Result<Model, Box<dyn Error>> {
+        let device = self.device.open()?;
         let started = std::time::Instant::now();
         let (tokenizer, report) = published.load(&device, self.dtype.dtype())?;
         tracing::info!(

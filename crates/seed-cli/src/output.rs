@@ -5,6 +5,25 @@ use std::{
     path::Path,
 };
 
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How scores and comparisons are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// A bar of pictures on stderr, in indicatif's words.
+pub(crate) fn bar(total: usize, style: &str) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total as u64).with_style(style)
+}
+
 /// Writes everything to stdout.
 pub(crate) fn to_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();

@@ -2,14 +2,13 @@
 
 use std::{
     io::Read,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::mpsc::{Receiver, sync_channel},
 };
 
 use rayon::prelude::*;
 use seed_data::{
-    DataError, EvalTransform, Normalize, PictureOptions, decode_picture, pictures_below,
-    read_picture,
+    EvalTransform, Normalize, PictureOptions, decode_picture, pictures_below, read_picture,
 };
 
 /// One picture to look at.
@@ -89,7 +88,7 @@ impl Source {
 
     fn prepare(&self, transform: EvalTransform, options: &PictureOptions) -> Prepared {
         let picture = match &self.content {
-            Content::File(path) => read(path, options),
+            Content::File(path) => read_picture(path, options).map_err(|error| error.to_string()),
             Content::Bytes(bytes) => {
                 decode_picture(bytes, options).map_err(|error| format!("stdin: {error}"))
             }
@@ -99,10 +98,6 @@ impl Source {
             pixels: picture.map(|picture| transform.tensor(&picture, &Normalize::clip())),
         }
     }
-}
-
-fn read(path: &Path, options: &PictureOptions) -> Result<image::RgbImage, String> {
-    read_picture(path, options).map_err(|error: DataError| error.to_string())
 }
 
 /// Decodes in batches on all threads, one batch ahead of whoever takes them.

@@ -37,7 +37,7 @@ pub use objectives::{
     contrast, contrast_of_best_query, cosine_distance, diagonal_targets,
 };
 pub use presets::SeedConfig;
-pub use published::{PublishedTokenizer, TOKENIZER_FILE, TokenizerError};
+pub use published::{PublishedTokenizer, TOKENIZER_FILE, TokenizerError, open_release};
 pub use q_former::{
     BertAttention, BertMlp, QFormer, QFormerConfig, QFormerEmbeddings, QFormerLayer,
     QueryAttention, TextSideConfig,

@@ -27,14 +27,7 @@ impl SeedConfig {
     pub fn seed_v1() -> Self {
         let mut config = Self::full_size();
         config.codes.text_head = Some(TextHeadConfig {
-            reverse: ReverseQFormerConfig {
-                queries: 77,
-                depth: 4,
-                heads: 12,
-                mlp_hidden: 3072,
-                cross_attention_every: 2,
-                dropout: 0.1,
-            },
+            reverse: reverse_q_former(77),
             target_width: 768,
         });
         config
@@ -47,6 +40,19 @@ impl SeedConfig {
             target_width: 1024,
             form: ImageHeadForm::Mlp {
                 widths: [256, 128, 32],
+            },
+        });
+        config
+    }
+
+    /// SEED v2 with the image head of the training code of February 2024: a reverse Q-Former with one query
+    /// in the place of the released MLP.
+    pub fn seed_v2_one_query() -> Self {
+        let mut config = Self::full_size();
+        config.codes.image_head = Some(ImageHeadConfig {
+            target_width: 1024,
+            form: ImageHeadForm::Query {
+                reverse: reverse_q_former(1),
             },
         });
         config
@@ -189,5 +195,17 @@ impl SeedConfig {
                 image_head: None,
             },
         }
+    }
+}
+
+/// The reverse Q-Former of the papers' size.
+fn reverse_q_former(queries: usize) -> ReverseQFormerConfig {
+    ReverseQFormerConfig {
+        queries,
+        depth: 4,
+        heads: 12,
+        mlp_hidden: 3072,
+        cross_attention_every: 2,
+        dropout: 0.1,
     }
 }

@@ -14,10 +14,7 @@ use burn::tensor::{DType, Device};
 use seed_nn::ConfigError;
 use seed_weights::{Checkpoint, LoadReport, WeightsError, load_as};
 
-use crate::{
-    ImageHeadConfig, ImageHeadForm, ReverseQFormerConfig, SeedConfig, SeedTokenizer,
-    TokenEncoderConfig, tokenizer_keys,
-};
+use crate::{SeedConfig, SeedTokenizer, TokenEncoderConfig, tokenizer_keys};
 
 /// The image tower's file in every release; its keys have no prefix.
 const IMAGE_TOWER: &str = "eva_vit_g.pth";
@@ -89,6 +86,8 @@ pub struct PublishedTokenizer {
     pub checkpoint: Checkpoint,
     /// Sizes and options.
     pub config: SeedConfig,
+    /// The folder it is in; other files of it, such as the text tokenizer, lie there.
+    pub folder: Option<PathBuf>,
     /// What it is: `SEED v1`, `SEED v2`, or what our own file says.
     pub release: String,
     /// Whether the config is the release's own, since neither the file nor one beside it says more.
@@ -108,19 +107,20 @@ impl PublishedTokenizer {
         } else {
             path.parent().unwrap_or(path)
         };
-        Self::of(checkpoint, Some(&folder.join(CONFIG_FILE)))
+        Self::of(checkpoint, Some(folder.to_owned()))
     }
 
-    /// Recognises a checkpoint that is already open.
-    pub fn of(checkpoint: Checkpoint, config_file: Option<&Path>) -> Result<Self, TokenizerError> {
+    /// Recognises a checkpoint that is already open, of files in `folder` if it is of files.
+    pub fn of(checkpoint: Checkpoint, folder: Option<PathBuf>) -> Result<Self, TokenizerError> {
         if let Some(text) = checkpoint.metadata().get("config") {
             let config = config_of(checkpoint.name(), text)?;
             let release = "SEED tokenizer of this library".to_owned();
-            return Self::checked(checkpoint, config, release, false);
+            return Self::checked(checkpoint, config, folder, release, false);
         }
         let (mut config, release) = recognise(&checkpoint)?;
+        let config_file = folder.as_ref().map(|folder| folder.join(CONFIG_FILE));
         let config_file = config_file.filter(|file| file.is_file());
-        if let Some(file) = config_file {
+        if let Some(file) = &config_file {
             let name = file.display().to_string();
             let text = std::fs::read_to_string(file).map_err(|error| {
                 TokenizerError::UnreadableConfig {
@@ -134,6 +134,7 @@ impl PublishedTokenizer {
         Self::checked(
             checkpoint,
             config,
+            folder,
             release.to_owned(),
             config_file.is_none(),
         )
@@ -142,6 +143,7 @@ impl PublishedTokenizer {
     fn checked(
         checkpoint: Checkpoint,
         config: SeedConfig,
+        folder: Option<PathBuf>,
         release: String,
         sizes_assumed: bool,
     ) -> Result<Self, TokenizerError> {
@@ -152,6 +154,7 @@ impl PublishedTokenizer {
         Ok(Self {
             checkpoint,
             config,
+            folder,
             release,
             sizes_assumed,
         })
@@ -209,20 +212,7 @@ fn recognise(checkpoint: &Checkpoint) -> Result<(SeedConfig, &'static str), Toke
         return Ok((SeedConfig::seed_v2(), "SEED v2 (arXiv 2310.01218)"));
     }
     if has("distill_image_proj.weight") && has("reverse_tokens") {
-        let mut config = SeedConfig::seed_v2();
-        config.codes.image_head = Some(ImageHeadConfig {
-            target_width: 1024,
-            form: ImageHeadForm::Query {
-                reverse: ReverseQFormerConfig {
-                    queries: 1,
-                    depth: 4,
-                    heads: 12,
-                    mlp_hidden: 3072,
-                    cross_attention_every: 2,
-                    dropout: 0.1,
-                },
-            },
-        });
+        let config = SeedConfig::seed_v2_one_query();
         return Ok((config, "SEED v2, training code of February 2024"));
     }
     Err(TokenizerError::NotATokenizer {
@@ -246,8 +236,9 @@ fn keep_what_is_there(config: &mut SeedConfig, checkpoint: &Checkpoint) {
     }
 }
 
-/// Opens the file or files that make a whole tokenizer.
-fn open_release(path: &Path) -> Result<Checkpoint, TokenizerError> {
+/// Opens the file or files that make a whole tokenizer, as [`PublishedTokenizer::open`] finds them,
+/// whatever they hold.
+pub fn open_release(path: &Path) -> Result<Checkpoint, TokenizerError> {
     if path.is_dir() {
         let whole = path.join(TOKENIZER_FILE);
         if whole.is_file() {

@@ -133,12 +133,7 @@ impl Checkpoints {
         for (step, path) in self.list().into_iter().rev() {
             match verify(&path, step) {
                 Ok(state) => {
-                    let mut differences = differences(&state.config, config);
-                    // A run may be made longer: from here on it follows the longer schedule.
-                    differences.retain(|difference| {
-                        let longer = is_longer(&state.config, config, step);
-                        !(longer && difference.starts_with(STEPS))
-                    });
+                    let differences = differences(&as_long_as(&state.config, config, step), config);
                     if !differences.is_empty() {
                         return Err(CheckpointError::OtherConfig { path, differences });
                     }
@@ -199,7 +194,7 @@ impl Checkpoints {
 impl Found {
     /// How many steps the run was to have when this was written.
     pub fn planned_steps(&self) -> Option<u64> {
-        self.state.config["train"]["steps"].as_u64()
+        steps(&self.state.config)
     }
 
     /// `model` with the checkpoint's parameters and their ids.
@@ -346,16 +341,21 @@ fn verify(path: &Path, step: u64) -> Result<CheckpointState, CheckpointError> {
     Ok(state)
 }
 
-/// How a difference in the number of steps begins.
-const STEPS: &str = "train.steps: ";
+fn steps(config: &Value) -> Option<u64> {
+    config["train"]["steps"].as_u64()
+}
 
-/// Whether `current` asks for more steps than the run was to have, and than it has made.
-fn is_longer(saved: &Value, current: &Value, made: u64) -> bool {
-    let steps = |config: &Value| config["train"]["steps"].as_u64();
-    match (steps(saved), steps(current)) {
-        (Some(saved), Some(current)) => current > saved && current > made,
-        _ => false,
+/// The saved config with the steps of the current one, if those are more than the run was to have and than
+/// it has made: a run may be made longer, and follows the longer schedule from then on.
+fn as_long_as(saved: &Value, current: &Value, made: u64) -> Value {
+    let mut config = saved.clone();
+    if let (Some(planned), Some(asked)) = (steps(saved), steps(current))
+        && asked > planned
+        && asked > made
+    {
+        config["train"]["steps"] = asked.into();
     }
+    config
 }
 
 /// The dotted keys whose values differ, as `key: saved → current`.

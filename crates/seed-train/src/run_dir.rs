@@ -22,6 +22,17 @@ pub enum Existing {
     Overwrite,
 }
 
+impl Existing {
+    /// What `--resume` and `--overwrite` ask for; without them nothing is touched.
+    pub fn asked(resume: bool, overwrite: bool) -> Self {
+        match (resume, overwrite) {
+            (true, _) => Self::Resume,
+            (_, true) => Self::Overwrite,
+            _ => Self::Refuse,
+        }
+    }
+}
+
 /// What is written down about a run when it begins.
 #[derive(Debug, Clone)]
 pub struct RunInfo {

@@ -252,33 +252,25 @@ impl Weight for f32 {
     }
 }
 
-impl Weight for f16 {
-    fn widen(stored: &[Self], wide: &mut [f32]) {
-        stored.convert_to_f32_slice(wide);
-    }
+macro_rules! half_weight {
+    ($half:ty) => {
+        impl Weight for $half {
+            fn widen(stored: &[Self], wide: &mut [f32]) {
+                stored.convert_to_f32_slice(wide);
+            }
 
-    fn narrow(wide: &[f32], values: &mut [Self]) {
-        values.convert_from_f32_slice(wide);
-    }
+            fn narrow(wide: &[f32], values: &mut [Self]) {
+                values.convert_from_f32_slice(wide);
+            }
 
-    fn not_finite(values: &[Self]) -> usize {
-        values.iter().filter(|value| !value.is_finite()).count()
-    }
+            fn not_finite(values: &[Self]) -> usize {
+                values.iter().filter(|value| !value.is_finite()).count()
+            }
+        }
+    };
 }
-
-impl Weight for bf16 {
-    fn widen(stored: &[Self], wide: &mut [f32]) {
-        stored.convert_to_f32_slice(wide);
-    }
-
-    fn narrow(wide: &[f32], values: &mut [Self]) {
-        values.convert_from_f32_slice(wide);
-    }
-
-    fn not_finite(values: &[Self]) -> usize {
-        values.iter().filter(|value| !value.is_finite()).count()
-    }
-}
+half_weight!(f16);
+half_weight!(bf16);
 
 /// Swaps the two axes of a matrix of weights in memory, so that the result is contiguous.
 pub(crate) fn transpose(data: &TensorData) -> TensorData {

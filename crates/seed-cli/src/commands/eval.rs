@@ -2,18 +2,18 @@
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 
-use clap::{Args, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 use seed_data::{Cache, Corpus, FolderOptions, FolderSet, TextTokenizer};
 use seed_encoders::nano;
 use seed_eval::{Report, report::RetrievalResult};
-use seed_tokenizer::TokenEncoderConfig;
+use seed_tokenizer::{PublishedTokenizer, SeedConfig, TokenEncoderConfig};
 use seed_train::recipes::{EvaluationSet, RetrievalEvaluation, Splits, TokenizerTrainingConfig};
 
 use crate::{
     Outcome, Status,
-    model::{Model, ModelArguments},
-    output,
+    model::ModelArguments,
+    output::{self, Format},
 };
 
 /// Evaluate a model.
@@ -49,14 +49,6 @@ pub(crate) struct RetrievalArguments {
     format: Format,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-}
-
 impl Command {
     pub(crate) fn run(&self, quiet: bool) -> Outcome {
         match self {
@@ -67,9 +59,10 @@ impl Command {
 
 impl RetrievalArguments {
     fn run(&self, quiet: bool) -> Outcome {
-        let tokenizer = self.tokenizer()?;
-        let model = self.model.load()?;
-        let longest = longest_caption(&model)?;
+        let published = self.model.open()?;
+        let tokenizer = self.tokenizer(&published)?;
+        let longest = longest_caption(&published.config)?;
+        let model = self.model.load(published)?;
         let evaluation = RetrievalEvaluation {
             model: &model.tokenizer,
             image_size: model.config.image.image_size,
@@ -114,18 +107,12 @@ impl RetrievalArguments {
     }
 
     /// The text tokenizer that was named, or the one beside the checkpoint, or the nano one.
-    fn tokenizer(&self) -> Result<TextTokenizer, Box<dyn Error>> {
+    fn tokenizer(&self, published: &PublishedTokenizer) -> Result<TextTokenizer, Box<dyn Error>> {
         if let Some(file) = &self.text_tokenizer {
             return Ok(TextTokenizer::from_file(file)?);
         }
-        let Some(reference) = &self.model.checkpoint else {
+        let Some(folder) = &published.folder else {
             return Ok(TextTokenizer::from_json(nano::tokenizer_json())?);
-        };
-        let path = crate::model::local(reference)?;
-        let folder = if path.is_dir() {
-            path.as_path()
-        } else {
-            path.parent().unwrap_or(&path)
         };
         let beside = folder.join("tokenizer.json");
         if beside.is_file() {
@@ -140,13 +127,13 @@ impl RetrievalArguments {
 }
 
 /// Retrieval needs what codes do not: contrastive heads and a text side.
-fn longest_caption(model: &Model) -> Result<usize, Box<dyn Error>> {
-    if let TokenEncoderConfig::QFormer(config) = &model.config.tokens
+fn longest_caption(config: &SeedConfig) -> Result<usize, Box<dyn Error>> {
+    if let TokenEncoderConfig::QFormer(config) = &config.tokens
         && (config.embed_dim.is_none() || config.q_former.text.is_none())
     {
         return Err("this checkpoint has no contrastive heads and no text side (the released v2 file leaves them out), so it cannot be compared with captions".into());
     }
-    Ok(model.config.tokens.max_text_length())
+    Ok(config.tokens.max_text_length())
 }
 
 fn progress(set: &EvaluationSet, quiet: bool) -> ProgressBar {
@@ -154,10 +141,6 @@ fn progress(set: &EvaluationSet, quiet: bool) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = "{msg:40} {bar:30} {pos}/{len}  {per_sec}  {eta} left";
-    let style =
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     let name = format!("{} {}, {}", set.split, set.source, set.concepts);
-    ProgressBar::new(set.set.len() as u64)
-        .with_style(style)
-        .with_message(name)
+    output::bar(set.set.len(), style).with_message(name)
 }

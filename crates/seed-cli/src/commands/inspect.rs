@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use seed_tokenizer::PublishedTokenizer;
+use seed_tokenizer::open_release;
 use seed_weights::Checkpoint;
 
 use crate::{
@@ -37,9 +37,11 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(&self) -> Outcome {
         let path = local(&self.input)?;
-        let checkpoint = match PublishedTokenizer::open(&path) {
-            Ok(published) if path.is_dir() => published.checkpoint,
-            _ => Checkpoint::open(&path)?,
+        // A release is looked at whole; of any other folder its one checkpoint.
+        let release = path.is_dir().then(|| open_release(&path).ok()).flatten();
+        let checkpoint = match release {
+            Some(release) => release,
+            None => Checkpoint::open(&path)?,
         };
         let depth = if self.all { usize::MAX } else { self.depth };
         output::to_stdout(described(&checkpoint, depth)?.as_bytes())?;

@@ -2,11 +2,14 @@
 
 use std::{io::IsTerminal, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use seed_device::DeviceSpec;
 use seed_parity::{CaseResult, Kit};
 
-use crate::{Outcome, Status, output};
+use crate::{
+    Outcome, Status,
+    output::{self, Format},
+};
 
 /// Compare every model with the numbers of a conformance kit.
 ///
@@ -33,14 +36,6 @@ pub(crate) struct Arguments {
     /// How the result is written.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
 }
 
 impl Arguments {

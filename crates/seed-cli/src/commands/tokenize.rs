@@ -8,7 +8,7 @@ use std::{
 
 use burn::tensor::{Tensor, TensorData};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use safetensors::{Dtype, tensor::TensorView};
 use seed_data::{EvalTransform, Filter, PictureOptions};
 use serde_json::json;
@@ -84,7 +84,7 @@ enum Resize {
 impl Arguments {
     pub(crate) fn run(&self, quiet: bool) -> Outcome {
         let sources = sources(&self.inputs)?;
-        let model = self.model.load()?;
+        let model = self.model.load(self.model.open()?)?;
         let transform = EvalTransform {
             size: model.config.image.image_size as u32,
             filter: match self.resize {
@@ -251,8 +251,5 @@ fn progress(total: usize, hidden: bool) -> ProgressBar {
     if hidden || total < 2 {
         return ProgressBar::hidden();
     }
-    let style = "{bar:30} {pos}/{len} images  {per_sec}  {eta} left";
-    let style =
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total as u64).with_style(style)
+    output::bar(total, "{bar:30} {pos}/{len} images  {per_sec}  {eta} left")
 }

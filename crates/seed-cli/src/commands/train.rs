@@ -83,11 +83,7 @@ impl TokenizerArguments {
             pretrain: self.pretrain,
             runs: self.runs.clone(),
             name: self.name.clone(),
-            existing: match (self.resume, self.overwrite) {
-                (true, _) => Existing::Resume,
-                (_, true) => Existing::Overwrite,
-                _ => Existing::Refuse,
-            },
+            existing: Existing::asked(self.resume, self.overwrite),
             progress: if quiet {
                 ProgressMode::Quiet
             } else {
