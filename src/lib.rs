@@ -7,6 +7,7 @@ pub use seed_data as data;
 pub use seed_device as device;
 pub use seed_encoders as encoders;
 pub use seed_eval as eval;
+pub use seed_lm as lm;
 pub use seed_nn as nn;
 pub use seed_parity as parity;
 pub use seed_tokenizer as tokenizer;

@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "seed-tokenizer",
         &["seed-nn", "seed-weights", "seed-encoders"],
     ),
+    ("seed-lm", &["seed-nn", "seed-weights"]),
     (
         "seed-train",
         &[
@@ -22,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "seed-weights",
             "seed-encoders",
             "seed-tokenizer",
+            "seed-lm",
             "seed-data",
             "seed-eval",
         ],
@@ -33,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "seed-weights",
             "seed-encoders",
             "seed-tokenizer",
+            "seed-lm",
             "seed-data",
             "seed-eval",
             "seed-train",
@@ -45,6 +48,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "seed-weights",
             "seed-encoders",
             "seed-tokenizer",
+            "seed-lm",
             "seed-data",
             "seed-train",
             "seed-eval",

@@ -6,6 +6,7 @@ mod dropout;
 mod error;
 mod layer_norm;
 mod linear;
+mod lora;
 mod mlp;
 mod vit_block;
 
@@ -17,5 +18,6 @@ pub use dropout::Dropout;
 pub use error::ConfigError;
 pub use layer_norm::{LayerNorm, LayerNormConfig};
 pub use linear::{Linear, LinearConfig};
+pub use lora::LoraBranch;
 pub use mlp::{Activation, Mlp, MlpConfig};
 pub use vit_block::{QkvBias, VitAttention, VitBlock, VitBlockConfig};

@@ -6,6 +6,8 @@ use burn::{
 };
 use seed_device::fused;
 
+use crate::LoraBranch;
+
 /// Sizes of a [`Linear`].
 #[derive(Debug, Clone)]
 pub struct LinearConfig {
@@ -25,6 +27,8 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[output]`
     pub bias: Option<Param<Tensor<1>>>,
+    /// What an adapter adds.
+    pub lora: Option<LoraBranch>,
 }
 
 impl LinearConfig {
@@ -66,6 +70,7 @@ impl LinearConfig {
                 self.initializer
                     .init_with([self.output], input, output, device)
             }),
+            lora: None,
         }
     }
 }
@@ -80,7 +85,7 @@ impl Linear {
             return self.forward_biased(x, bias.val());
         }
         let weight = self.weight.val().cast(x.dtype());
-        linear(x, weight, None)
+        self.adapted(x.clone(), linear(x, weight, None))
     }
 
     /// The product with another bias than the layer's own.
@@ -92,6 +97,21 @@ impl Linear {
     /// - output: `[.., output]`
     pub fn forward_biased<const D: usize>(&self, x: Tensor<D>, bias: Tensor<1>) -> Tensor<D> {
         let dtype = x.dtype();
-        fused::linear(x, self.weight.val().cast(dtype), bias.cast(dtype))
+        let weight = self.weight.val().cast(dtype);
+        self.adapted(x.clone(), fused::linear(x, weight, bias.cast(dtype)))
+    }
+
+    /// `[input, output]`.
+    pub fn dims(&self) -> [usize; 2] {
+        let shape = self.weight.lazy_shape();
+        [shape[0], shape[1]]
+    }
+
+    /// Adds the branch, where there is one, to the layer's own output.
+    fn adapted<const D: usize>(&self, x: Tensor<D>, output: Tensor<D>) -> Tensor<D> {
+        match &self.lora {
+            Some(branch) => output + branch.forward(x),
+            None => output,
+        }
     }
 }

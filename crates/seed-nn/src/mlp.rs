@@ -18,6 +18,8 @@ pub enum Activation {
     Gelu,
     /// `x·σ(1.702·x)`: OpenAI's CLIP.
     QuickGelu,
+    /// `max(x, 0)`: OPT.
+    Relu,
 }
 
 impl Activation {
@@ -26,6 +28,7 @@ impl Activation {
         match self {
             Self::Gelu => fused::gelu(x),
             Self::QuickGelu => x.clone() * activation::sigmoid(x.mul_scalar(1.702)),
+            Self::Relu => activation::relu(x),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use seed_data::DataError;
 use seed_eval::EvalError;
+use seed_lm::LmError;
 use seed_nn::ConfigError;
 use seed_weights::WeightsError;
 
@@ -114,6 +115,9 @@ pub enum ParityError {
     /// The sizes of a case describe no possible model.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A language model, an adapter or a prompt does not fit.
+    #[error(transparent)]
+    Language(#[from] LmError),
     /// The optimiser's settings are not possible.
     #[error(transparent)]
     Training(#[from] seed_train::ConfigError),

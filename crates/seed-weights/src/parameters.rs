@@ -115,11 +115,15 @@ impl ModulePath {
         path
     }
 
-    /// PyTorch stores a linear layer's weight as `[out, in]`, Burn as `[in, out]`.
+    /// PyTorch stores a linear layer's weight as `[out, in]`, Burn as `[in, out]`; a LoRA branch is two such.
     fn transposed(&self, rank: usize) -> bool {
+        let name = self.names.last().map_or("", String::as_str);
         rank == 2
-            && self.module() == Some("Struct:Linear")
-            && self.names.last().is_some_and(|name| name == "weight")
+            && match self.module() {
+                Some("Struct:Linear") => name == "weight",
+                Some("Struct:LoraBranch") => name == "a" || name == "b",
+                _ => false,
+            }
     }
 
     fn module(&self) -> Option<&str> {

@@ -5,7 +5,9 @@ mod clip;
 mod end_to_end;
 mod eva_vit;
 mod image_head;
+mod lora;
 mod metrics;
+mod opt;
 mod preprocessing;
 mod quantizer;
 mod sizes;
@@ -30,8 +32,8 @@ pub(crate) fn find(subject: &str) -> Result<Model, String> {
         "clip" => clip::run,
         "metrics" => metrics::run,
         "tokenizers" => tokenizers::run,
-        "opt" => return Err("OPT is not built here yet".to_owned()),
-        "lora" => return Err("LoRA is not built here yet".to_owned()),
+        "opt" => opt::run,
+        "lora" => lora::run,
         "stable_diffusion" => return Err("Stable Diffusion is not built here yet".to_owned()),
         _ => return Err("no such model here".to_owned()),
     })
