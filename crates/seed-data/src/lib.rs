@@ -1,14 +1,17 @@
 //! Image-text pairs: where they come from, how they become tensors' worth of numbers, and in
 //! which order. This crate knows no model and no tensor library.
 
+mod byte_bpe;
 mod cache;
 mod caption;
 mod corpus;
 mod error;
+mod english;
 mod folder;
 mod loader;
 mod pair;
 mod picture;
+mod questions;
 mod render;
 pub mod split;
 mod subset;
@@ -16,14 +19,17 @@ mod text;
 mod transform;
 mod wordpiece;
 
+pub use byte_bpe::{byte_bpe_of_files, train_byte_bpe};
 pub use cache::{Cache, CacheKey, RowWriter, Rows};
 pub use caption::{MAX_WORDS, blip_caption, blip_caption_with_prompt, blip_question};
 pub use corpus::{Concept, ConceptFilter, Corpus, CorpusSet, Drawing, RenderedSet, Subset, Vendor};
 pub use error::DataError;
+pub use english::{english_text, training_text};
 pub use folder::{FolderOptions, FolderSet, pictures_below};
 pub use loader::{Batch, Batches, ItemContext, Loader, LoaderConfig, LoaderError, item_rng, order};
 pub use pair::PairSet;
 pub use picture::{Alpha, PictureError, PictureOptions, decode_picture, read_picture};
+pub use questions::{Question, questions_about};
 pub use render::{Style, SvgError, render_svg};
 pub use split::Split;
 pub use subset::{PairSubset, split_fraction};

@@ -93,10 +93,20 @@ impl TextTokenizer {
                 source: format!("the vocabulary has no {what} token ({})", names.join(", ")).into(),
             })
         };
+        // What is put around an empty text says more than names: OPT's vocabulary has `<s>`, and its texts start
+        // with `</s>`.
+        let around = inner.encode_fast("", true).map_err(tokenizer_error)?;
+        let around = around.get_ids();
         let special = SpecialIds {
             pad: find(PAD_NAMES, "padding")?,
-            start: find(START_NAMES, "start")?,
-            end: find(END_NAMES, "end")?,
+            start: match around.first() {
+                Some(&start) => start,
+                None => find(START_NAMES, "start")?,
+            },
+            end: match around.last() {
+                Some(&end) => end,
+                None => find(END_NAMES, "end")?,
+            },
             decode: inner.token_to_id(DECODE_NAME),
         };
         let end_of_word = match inner.get_model() {
@@ -125,6 +135,15 @@ impl TextTokenizer {
         let encoding = self
             .inner
             .encode_fast(text, true)
+            .map_err(tokenizer_error)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of a text alone, without start and end tokens: what continues another text.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
             .map_err(tokenizer_error)?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -173,6 +192,11 @@ impl TextTokenizer {
             Some(mark) if !mark.is_empty() => text.replace(mark, " ").trim().to_owned(),
             _ => text,
         })
+    }
+
+    /// The text of some ids, special tokens included; bytes that are no UTF-8 become U+FFFD.
+    pub fn decode_all(&self, ids: &[u32]) -> Result<String, DataError> {
+        self.inner.decode(ids, false).map_err(tokenizer_error)
     }
 
     /// The text of its `tokenizer.json`, the same for the same tokenizer on every run.

@@ -38,11 +38,8 @@ impl SeedLmConfig {
     ///
     /// [`ConfigError`] if a size is 0.
     pub fn init(&self, opt: Opt, device: &Device) -> Result<SeedLm, ConfigError> {
-        Ok(SeedLm {
-            vocabulary: self.visual.init(self.opt.embed_width, device)?,
-            opt,
-            ids: self.ids(),
-        })
+        let vocabulary = self.visual.init(self.opt.embed_width, device)?;
+        Ok(SeedLm::new(opt, vocabulary, self.ids()))
     }
 }
 
@@ -63,6 +60,15 @@ pub struct SeedLm {
 }
 
 impl SeedLm {
+    /// Joins a language model, with or without an adapter, and a visual vocabulary.
+    pub fn new(opt: Opt, vocabulary: VisualVocabulary, ids: VisualIds) -> Self {
+        Self {
+            opt,
+            vocabulary,
+            ids,
+        }
+    }
+
     /// Where words and codes have their ids.
     pub fn ids(&self) -> VisualIds {
         self.ids

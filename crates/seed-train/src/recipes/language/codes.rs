@@ -1,0 +1,146 @@
+//! Codes of a set, extracted once: two bytes a code, so that a language model's training touches no image.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use seed_data::{Cache, CacheKey, DataError, PairSet, Rows};
+use seed_tokenizer::{PublishedTokenizer, SeedTokenizer};
+use seed_weights::Checkpoint;
+
+use super::super::{FrozenCache, FrozenRows, RecipeError, Views};
+
+/// Pictures that are encoded at once.
+const BATCH: usize = 64;
+
+/// An image tokenizer that is used as it is.
+pub struct FrozenTokenizer {
+    /// The tokenizer, without autodiff.
+    pub model: SeedTokenizer,
+    /// What it was loaded from.
+    pub published: PublishedTokenizer,
+    /// Hash of its weights: caches are keyed by it.
+    pub identity: String,
+    /// Where it is.
+    pub device: Device,
+}
+
+impl FrozenTokenizer {
+    /// Loads a tokenizer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PublishedTokenizer::load`], and [`RecipeError::TooManyCodes`] for a codebook that two bytes
+    /// cannot number.
+    pub fn load(published: PublishedTokenizer, device: &Device) -> Result<Self, RecipeError> {
+        let codes = published.config.codes.quantizer.codes;
+        if codes > usize::from(u16::MAX) + 1 {
+            return Err(RecipeError::TooManyCodes { codes });
+        }
+        let (model, _) = published.load(device, burn::tensor::DType::F32)?;
+        Ok(Self {
+            identity: identity_of(&published.checkpoint)?,
+            model,
+            published,
+            device: device.clone(),
+        })
+    }
+
+    /// Codes of each picture of a set in each view; `renderings` are the same pairs drawn in several styles.
+    pub fn codes(
+        &self,
+        cache: &Cache,
+        show_progress: bool,
+        renderings: &[Arc<dyn PairSet>],
+        views: &Views,
+    ) -> Result<CodeRows, RecipeError> {
+        let embeddings = self.embeddings(cache, show_progress, renderings, views)?;
+        let positions = embeddings.shape[0];
+        let key = CacheKey::new("codes", 2 * positions)
+            .part("weights", &self.identity)
+            .part("embeddings", &embeddings.identity);
+        let (pictures, views) = (embeddings.pictures, embeddings.views);
+        let rows = cache.get_or_build(&key, |writer| -> Result<(), DataError> {
+            for view in 0..views {
+                for start in (0..pictures).step_by(BATCH) {
+                    let range = start..(start + BATCH).min(pictures);
+                    let batch = embeddings.tensor(view, range, &self.device)?;
+                    let codes: Vec<u16> = self
+                        .model
+                        .codes
+                        .encode(batch)
+                        .into_data()
+                        .iter::<i64>()
+                        .map(|code| code as u16)
+                        .collect();
+                    for row in codes.chunks(positions) {
+                        let bytes: Vec<u8> = row.iter().flat_map(|code| code.to_le_bytes()).collect();
+                        writer.push(&bytes)?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(CodeRows {
+            rows: Arc::new(rows),
+            pictures,
+            views,
+            identity: key.name(),
+        })
+    }
+
+    /// Causal embeddings of each picture of a set in each view: what codes are made of.
+    pub fn embeddings(
+        &self,
+        cache: &Cache,
+        show_progress: bool,
+        renderings: &[Arc<dyn PairSet>],
+        views: &Views,
+    ) -> Result<FrozenRows, RecipeError> {
+        let frozen = FrozenCache {
+            cache,
+            device: &self.device,
+            show_progress,
+        };
+        let config = &self.published.config;
+        let size = config.image.image_size;
+        let tower = &self.model.image;
+        let image_tokens = frozen.image_tokens(tower, &self.identity, size, renderings, views)?;
+        let shape = [config.tokens.tokens(), config.tokens.width()];
+        Ok(frozen.embeddings(&self.model.tokens, &self.identity, &image_tokens, shape)?)
+    }
+}
+
+/// Codes of each picture of a set in each view, on disk.
+#[derive(Clone)]
+pub struct CodeRows {
+    rows: Arc<Rows>,
+    /// Number of pictures.
+    pub pictures: usize,
+    /// Number of views of each picture.
+    pub views: usize,
+    /// Hash of all that the codes depend on.
+    pub identity: String,
+}
+
+impl CodeRows {
+    /// The codes of one picture in one view.
+    pub fn read(&self, view: usize, picture: usize) -> Result<Vec<i64>, DataError> {
+        let bytes = self.rows.row(view * self.pictures + picture)?;
+        Ok(bytes
+            .chunks_exact(2)
+            .map(|pair| i64::from(u16::from_le_bytes([pair[0], pair[1]])))
+            .collect())
+    }
+}
+
+/// Hash of a checkpoint's tensors.
+fn identity_of(checkpoint: &Checkpoint) -> Result<String, RecipeError> {
+    let mut keys: Vec<&str> = checkpoint.keys().collect();
+    keys.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    for key in keys {
+        hasher.update(key.as_bytes());
+        hasher.update(checkpoint.stored(key)?.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

@@ -1,0 +1,489 @@
+//! The language model's two phases (SEED §3): image to text first, then both directions together.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use burn::{module::Module, tensor::Device};
+use rand::RngExt;
+use seed_data::{
+    Cache, DataError, ItemContext, Loader, LoaderConfig, PairSet, Question, TextTokenizer,
+    TrainTransform,
+};
+use seed_lm::{
+    Example, LmAbout, LmError, LoraConfig, Opt, SeedLm, SeedLmConfig, Sequence, SequenceBatch,
+    Templates, VisualHead, VisualIds, VisualVocabularyConfig,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    super::{FrozenRows, RecipeError, Splits, Views},
+    codes::{CodeRows, FrozenTokenizer},
+    recipe::{LanguageRecipe, LmBatch, LmItem, LmTrainee, Task},
+};
+use crate::{
+    BoxError, ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer,
+};
+
+/// What the language model reads in the place of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VisualInput {
+    /// Codes: SEED.
+    #[default]
+    Codes,
+    /// Causal embeddings, not quantised: a baseline that reads as BLIP-2 does, and cannot write.
+    Embeddings,
+}
+
+/// How often each task is drawn; the numbers need not add up to one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mixture {
+    /// Image to text.
+    pub caption: f64,
+    /// Text to image.
+    pub image: f64,
+    /// Questions, where the data have some.
+    pub question: f64,
+}
+
+impl Mixture {
+    fn weights(&self) -> [(Task, f64); 3] {
+        [
+            (Task::Caption, self.caption),
+            (Task::Image, self.image),
+            (Task::Question, self.question),
+        ]
+    }
+
+    fn validate(&self, key: &str) -> Result<(), ConfigError> {
+        let weights = self.weights().map(|(_, weight)| weight);
+        let sound = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+        let some = weights.iter().sum::<f64>() > 0.0;
+        ConfigError::require(sound && some, key, format!("{weights:?}"), "not negative, and one above 0")
+    }
+
+    /// Draws a task; the caption where a question is drawn and there is none.
+    fn draw(&self, asked: bool, rng: &mut impl RngExt) -> Task {
+        let weights = self.weights();
+        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
+        let mut left = rng.random_range(0.0..total);
+        for (task, weight) in weights {
+            left -= weight;
+            if left < 0.0 && (asked || task != Task::Question) {
+                return task;
+            }
+        }
+        Task::Caption
+    }
+}
+
+/// One phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LmPhase {
+    /// How often each task is drawn.
+    pub mixture: Mixture,
+    /// The step loop.
+    pub train: TrainConfig,
+}
+
+/// Settings of a language model's training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LmTrainingConfig {
+    /// The adapter.
+    pub lora: LoraConfig,
+    /// How the scores of codes are made.
+    pub head: VisualHead,
+    /// What the language model reads in the place of an image.
+    pub visual_input: VisualInput,
+    /// How sequences are put together.
+    pub templates: Templates,
+    /// Several sequences a row.
+    pub packing: bool,
+    /// Side in pixels at which drawings are rendered before the crop.
+    pub render_size: u32,
+    /// Views of each training picture whose codes are kept.
+    pub views: usize,
+    /// Random crop and augmentation of a view.
+    pub transform: TrainTransform,
+    /// First phase: image to text.
+    pub image_to_text: LmPhase,
+    /// Second phase: both directions.
+    pub joint: LmPhase,
+}
+
+impl LmTrainingConfig {
+    /// Refuses settings with which no training is possible.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError`].
+    pub fn validate(&self) -> Result<(), RecipeError> {
+        self.lora.validate()?;
+        for template in [
+            &self.templates.image_to_text,
+            &self.templates.text_to_image,
+            &self.templates.question,
+        ] {
+            template.validate()?;
+        }
+        for (name, phase) in [("image_to_text", &self.image_to_text), ("joint", &self.joint)] {
+            phase.train.validate()?;
+            phase.mixture.validate(&format!("{name}.mixture"))?;
+        }
+        ConfigError::require(self.views > 0, "views", self.views, "at least 1")?;
+        Ok(())
+    }
+}
+
+/// A language model that is to be frozen, with its text tokenizer.
+pub struct BaseLm {
+    /// The model, on the device to train on, with autodiff.
+    pub opt: Opt,
+    /// Its text tokenizer.
+    pub tokenizer: Arc<TextTokenizer>,
+    /// How it is named in what is saved: `nano`, or where it came from.
+    pub name: String,
+    /// Hash of its weights.
+    pub identity: String,
+}
+
+impl BaseLm {
+    /// The nano OPT that ships with the library.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError`] if a shipped file is damaged.
+    pub fn nano(device: &Device) -> Result<Self, RecipeError> {
+        Ok(Self {
+            opt: seed_lm::nano::opt(device, burn::tensor::DType::F32)?,
+            tokenizer: Arc::new(TextTokenizer::from_json(seed_lm::nano::tokenizer_json())?),
+            name: seed_lm::nano::BASE.to_owned(),
+            identity: seed_lm::nano::opt_identity(),
+        })
+    }
+}
+
+/// How a language model's training ended.
+pub enum LmOutcome {
+    /// Both phases are done.
+    Finished(Box<LmTrainee>),
+    /// A stop was asked for; the run can be resumed.
+    Interrupted {
+        /// The phase that was running.
+        stage: &'static str,
+        /// Steps of it that are done.
+        step: u64,
+    },
+}
+
+/// The training of a language model.
+pub struct LmTraining<'a> {
+    /// Its settings.
+    pub config: &'a LmTrainingConfig,
+    /// The frozen language model.
+    pub base: &'a BaseLm,
+    /// The frozen image tokenizer.
+    pub images: &'a FrozenTokenizer,
+    /// What it is trained on.
+    pub splits: &'a Splits,
+    /// Questions by concept, where the data have some.
+    pub questions: &'a BTreeMap<usize, Vec<Question>>,
+    /// Where codes are kept.
+    pub cache: &'a Cache,
+    /// Where to train, without autodiff.
+    pub device: &'a Device,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// Asks for a clean stop.
+    pub stop: StopFlag,
+}
+
+/// What stands for a picture, in each view.
+#[derive(Clone)]
+enum Pictures {
+    Codes(CodeRows),
+    Embeddings(FrozenRows),
+}
+
+impl Pictures {
+    fn identity(&self) -> &str {
+        match self {
+            Self::Codes(rows) => &rows.identity,
+            Self::Embeddings(rows) => &rows.identity,
+        }
+    }
+
+    /// Codes and vectors of a picture; code 0 everywhere stands in the place of vectors.
+    fn read(&self, view: usize, picture: usize) -> Result<(Vec<i64>, Vec<f32>), DataError> {
+        match self {
+            Self::Codes(rows) => Ok((rows.read(view, picture)?, Vec::new())),
+            Self::Embeddings(rows) => {
+                Ok((vec![0; rows.shape[0]], rows.read(view, picture)?))
+            }
+        }
+    }
+}
+
+impl LmTraining<'_> {
+    /// The model's sizes.
+    pub fn model_config(&self) -> SeedLmConfig {
+        let image = &self.images.published.config;
+        let quantizer = &image.codes.quantizer;
+        let (codes, code_width) = match self.config.visual_input {
+            VisualInput::Codes => (quantizer.codes, quantizer.dim),
+            VisualInput::Embeddings => (1, image.tokens.width()),
+        };
+        SeedLmConfig {
+            opt: self.base.opt.config().clone(),
+            visual: VisualVocabularyConfig {
+                codes,
+                code_width,
+                per_image: image.tokens.tokens(),
+                head: self.config.head,
+            },
+        }
+    }
+
+    /// What a saved model says it is.
+    pub fn about(&self) -> LmAbout {
+        LmAbout {
+            base: self.base.name.clone(),
+            model: self.model_config(),
+            templates: self.config.templates.clone(),
+        }
+    }
+
+    /// Runs both phases, or goes on where the run stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError`].
+    pub fn train(&self, run: &mut RunDir) -> Result<LmOutcome, RecipeError> {
+        self.config.validate()?;
+        let device = self.device.clone().autodiff();
+        seed_device::seed(&device, self.config.image_to_text.train.seed);
+        let model = self.model_config();
+        // The base asks for no gradient, and so gets none.
+        let mut base = self.base.opt.clone().no_grad();
+        let adapter = self.config.lora.init(&base.linears_mut(), &device)?;
+        let mut vocabulary = model.visual.init(model.opt.embed_width, &device)?;
+        if self.config.visual_input == VisualInput::Codes {
+            let codebook = self.images.model.codes.quantize.codebook();
+            vocabulary = vocabulary.with_codebook(codebook)?;
+        }
+        vocabulary.codebook = vocabulary.codebook.set_require_grad(false);
+        let mut trainee = LmTrainee {
+            adapter,
+            vocabulary,
+        };
+        let pictures = self.training_pictures()?;
+        let phases = [
+            ("image-to-text", &self.config.image_to_text),
+            ("joint", &self.config.joint),
+        ];
+        for (name, phase) in phases {
+            if phase.train.steps == 0 {
+                continue;
+            }
+            let (trained, outcome) =
+                self.phase(name, phase, trainee, &base, &pictures, run)?;
+            if let Outcome::Interrupted { step } = outcome {
+                return Ok(LmOutcome::Interrupted { stage: name, step });
+            }
+            trainee = trained;
+        }
+        Ok(LmOutcome::Finished(Box::new(trainee)))
+    }
+
+    /// A trained model on a device without autodiff, ready to use.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError`] if the adapter was made for another base.
+    pub fn finished(&self, trainee: &LmTrainee) -> Result<SeedLm, RecipeError> {
+        let mut base = self.base.opt.clone().valid();
+        let LmTrainee {
+            adapter,
+            vocabulary,
+        } = trainee.clone().valid();
+        adapter.attach(base.linears_mut())?;
+        Ok(SeedLm::new(base, vocabulary, self.model_config().ids()))
+    }
+
+    fn training_pictures(&self) -> Result<Pictures, RecipeError> {
+        let views = Views::Random {
+            count: self.config.views,
+            transform: self.config.transform.clone(),
+            seed: self.config.image_to_text.train.seed,
+        };
+        self.pictures(&self.splits.renderings, &views)
+    }
+
+    fn pictures(
+        &self,
+        renderings: &[Arc<dyn PairSet>],
+        views: &Views,
+    ) -> Result<Pictures, RecipeError> {
+        let shown = self.progress != ProgressMode::Quiet;
+        Ok(match self.config.visual_input {
+            VisualInput::Codes => {
+                Pictures::Codes(self.images.codes(self.cache, shown, renderings, views)?)
+            }
+            VisualInput::Embeddings => Pictures::Embeddings(
+                self.images
+                    .embeddings(self.cache, shown, renderings, views)?,
+            ),
+        })
+    }
+
+    fn phase(
+        &self,
+        name: &'static str,
+        phase: &LmPhase,
+        trainee: LmTrainee,
+        base: &Opt,
+        pictures: &Pictures,
+        run: &mut RunDir,
+    ) -> Result<(LmTrainee, Outcome), RecipeError> {
+        let model = self.model_config();
+        let recipe = LanguageRecipe {
+            name,
+            base: base.clone(),
+            ids: model.ids(),
+            identity: json!({
+                "base": self.base.identity,
+                "model": model,
+                "lora": self.config.lora,
+                "templates": self.config.templates,
+                "packing": self.config.packing,
+                "mixture": phase.mixture,
+                "inputs": pictures.identity(),
+            }),
+            device: self.device.clone().autodiff(),
+        };
+        let loader = self.loader(phase, pictures, model.ids())?;
+        let mut config = phase.train.clone();
+        config.steps_per_epoch = Some(loader.steps_per_epoch());
+        let batches = |step| -> Box<dyn Iterator<Item = Result<LmBatch, BoxError>>> {
+            match loader.start_at(step) {
+                Ok(batches) => Box::new(batches.map(|batch| Ok(self.collate(batch?.items)?))),
+                Err(error) => Box::new(std::iter::once(Err(error.into()))),
+            }
+        };
+        let trained = Trainer::new(&recipe, &config)
+            .progress(self.progress)
+            .stop(self.stop.clone())
+            .train(trainee, batches, run)?;
+        Ok((trained.model, trained.outcome))
+    }
+
+    /// A loader that draws a task, a view and the words of each pair.
+    fn loader(
+        &self,
+        phase: &LmPhase,
+        pictures: &Pictures,
+        ids: VisualIds,
+    ) -> Result<Loader<LmItem, DataError>, RecipeError> {
+        let set = Arc::clone(self.splits.train());
+        let len = set.len() as u32;
+        let (pictures, mixture) = (pictures.clone(), phase.mixture);
+        let (questions, templates) = (self.questions.clone(), self.config.templates.clone());
+        let (tokenizer, opt) = (Arc::clone(&self.base.tokenizer), self.base.opt.config().clone());
+        let views = self.config.views;
+        let make = move |item: ItemContext| -> Result<LmItem, DataError> {
+            let (index, mut rng) = (item.index as usize, item.rng);
+            let asked = questions.get(&set.concept(index));
+            let task = mixture.draw(asked.is_some(), &mut rng);
+            let (codes, vectors) = pictures.read(rng.random_range(0..views), index)?;
+            let mut example = Example {
+                codes: &codes,
+                caption: short_caption(set.as_ref(), index),
+                ..Example::default()
+            };
+            let template = match (task, asked) {
+                (Task::Image, _) => &templates.text_to_image,
+                (Task::Question, Some(asked)) => {
+                    let question = &asked[rng.random_range(0..asked.len())];
+                    example.question = &question.question;
+                    example.answer = &question.answer;
+                    &templates.question
+                }
+                _ => &templates.image_to_text,
+            };
+            let sequence = template
+                .sequence(&example, &ids, &opt, &encode(&tokenizer))
+                .map_err(|error| DataError::Tokenizer {
+                    source: error.into(),
+                })?;
+            Ok(LmItem {
+                sequence,
+                task,
+                vectors,
+            })
+        };
+        let config = LoaderConfig::new(phase.train.batch_size, phase.train.seed);
+        Ok(Loader::new(len, config, make)?)
+    }
+
+    /// Joins the loader's items into a batch.
+    fn collate(&self, items: Vec<LmItem>) -> Result<LmBatch, LmError> {
+        let opt = self.base.opt.config();
+        let mut sequences = Vec::with_capacity(items.len());
+        let (mut tasks, mut vectors) = (Vec::new(), Vec::new());
+        for item in items {
+            sequences.push(item.sequence);
+            tasks.push(item.task);
+            vectors.extend(item.vectors);
+        }
+        Ok(LmBatch {
+            sequences: batch(&sequences, opt.pad, opt.max_length, self.config.packing)?,
+            tasks,
+            vectors,
+        })
+    }
+
+    /// Codes or vectors of a held-out set, one view.
+    pub(super) fn held_out_pictures(
+        &self,
+        set: &Arc<dyn PairSet>,
+    ) -> Result<Vec<(Vec<i64>, Vec<f32>)>, RecipeError> {
+        let pictures = self.pictures(std::slice::from_ref(set), &Views::Plain)?;
+        (0..set.len())
+            .map(|index| Ok(pictures.read(0, index)?))
+            .collect()
+    }
+}
+
+fn batch(
+    sequences: &[Sequence],
+    pad: u32,
+    longest: usize,
+    packing: bool,
+) -> Result<SequenceBatch, LmError> {
+    if packing {
+        SequenceBatch::packed(sequences, pad, longest)
+    } else {
+        SequenceBatch::padded(sequences, pad, longest)
+    }
+}
+
+/// The shortest way a pair is called: the last of the corpus' captions is the label alone.
+pub(super) fn short_caption(set: &dyn PairSet, index: usize) -> &str {
+    let captions = set.captions(index);
+    captions
+        .iter()
+        .min_by_key(|caption| caption.len())
+        .map_or("", String::as_str)
+}
+
+/// A text tokenizer as templates want it.
+pub fn encode(tokenizer: &TextTokenizer) -> impl Fn(&str) -> Result<Vec<u32>, LmError> + '_ {
+    |text| {
+        tokenizer
+            .encode_plain(text)
+            .map_err(|error| LmError::Text(error.to_string()))
+    }
+}
