@@ -125,4 +125,16 @@ pub enum EvalError {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// A caption is to be scored against nothing.
+    #[error("captions: image {image} has no reference; leave it out, or give it one")]
+    NoReferences {
+        /// The image, in the order given.
+        image: usize,
+    },
+    /// An answer is to be scored against nothing.
+    #[error("questions: question {question} has no answers of people; leave it out")]
+    NoAnswers {
+        /// The question, in the order given.
+        question: usize,
+    },
 }
