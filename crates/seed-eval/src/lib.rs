@@ -7,11 +7,13 @@
 //! - [`CaptionScores`]: BLEU, ROUGE-L and CIDEr of captions, tokenised as COCO's evaluation does
 //!   ([`ptb_tokenize`]);
 //! - [`VqaScores`], [`GqaScores`]: accuracy of answers to questions;
+//! - [`annotations`]: the captions and questions of COCO, Flickr30K, NoCaps, VQAv2 and GQA, from their files;
 //! - [`CodebookHealth`]: usage, perplexity and dead codes, overall and per position;
 //! - [`Report`]: all of it as JSON, as one self-contained HTML page, and as a table for the terminal.
 //!
 //! Everything works on plain slices: no model, tensor or device is known here.
 
+pub mod annotations;
 mod captioning;
 mod codebook;
 mod error;
