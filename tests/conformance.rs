@@ -18,7 +18,7 @@ const CASES: &[(&str, usize)] = &[
     ("06_end_to_end_v1", 16),
     ("07_preprocessing", 75),
     ("10_clip", 9),
-    ("12_metrics", 9),
+    ("12_metrics", 32),
     ("13_tokenizers", 8),
 ];
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::annotations::KarpathySplit;
+
 /// What can go wrong while measuring a model or writing its report.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
@@ -124,5 +126,112 @@ pub enum EvalError {
         path: PathBuf,
         /// What the parser said.
         source: serde_json::Error,
+    },
+    /// A caption is to be scored against nothing.
+    #[error("captions: image {image} has no reference; leave it out, or give it one")]
+    NoReferences {
+        /// The image, in the order given.
+        image: usize,
+    },
+    /// An answer is to be scored against nothing.
+    #[error("questions: question {question} has no answers of people; leave it out")]
+    NoAnswers {
+        /// The question, in the order given.
+        question: usize,
+    },
+    /// A file of annotations has nothing in it.
+    #[error("{}: the file is empty; it should be {wanted}: download it again", path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// A file of annotations ends too early.
+    #[error("{}: the file ends within {place}; it was cut short: download it again", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// The last place that was begun.
+        place: String,
+    },
+    /// A file of annotations is not JSON in UTF-8.
+    #[error(
+        "{}: not JSON in UTF-8, at {place}: {source}; it may be packed still, or damaged", path.display()
+    )]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// The place in it.
+        place: String,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// An entry of a file of annotations lacks a field or has it in another form.
+    #[error("{}: at {place}: {source}; the file should be {wanted}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The entry, such as `annotations[3].caption`.
+        place: String,
+        /// Which field, and what is wrong with it.
+        source: serde_json::Error,
+        /// What the file should be.
+        wanted: &'static str,
+    },
+    /// Two entries have one id.
+    #[error("{}: {what} {id} comes twice; take one of the two out", path.display())]
+    Duplicate {
+        /// The file.
+        path: PathBuf,
+        /// What has the id.
+        what: &'static str,
+        /// The id.
+        id: u64,
+    },
+    /// A caption of an image that the file does not list.
+    #[error(
+        "{}: annotation {annotation} is of image {image}, which `images` does not list; the file may be of \
+         several that were joined", path.display()
+    )]
+    UnknownImage {
+        /// The file.
+        path: PathBuf,
+        /// The caption's id.
+        annotation: u64,
+        /// The id of its image.
+        image: u64,
+    },
+    /// An image without a caption.
+    #[error(
+        "{}: image {image} has no caption; take the file of a part whose captions are published",
+        path.display()
+    )]
+    Uncaptioned {
+        /// The file.
+        path: PathBuf,
+        /// The image's id.
+        image: u64,
+    },
+    /// No image is of the split asked for.
+    #[error("{}: no image is of the split {split:?}; ask for another", path.display())]
+    EmptySplit {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: KarpathySplit,
+    },
+    /// A question without an answer of people.
+    #[error(
+        "{}: question {question} has no answers in {}; take the two files of one part, such as val2014",
+        questions.display(), annotations.display()
+    )]
+    Unannotated {
+        /// The file of questions.
+        questions: PathBuf,
+        /// The file of answers.
+        annotations: PathBuf,
+        /// The question's id.
+        question: u64,
     },
 }
