@@ -31,9 +31,15 @@ pub enum RecipeError {
     #[error(transparent)]
     Eval(#[from] EvalError),
     #[error(transparent)]
+    Language(#[from] seed_lm::LmError),
+    #[error(transparent)]
     Metrics(#[from] MetricsError),
     #[error(
         "`start` is \"q_former\", and these frozen parts come without one: set `start = \"random\"`"
     )]
     NoQFormer,
+    #[error("a codebook of {codes} codes: codes are kept in two bytes, so at most 65,536")]
+    TooManyCodes { codes: usize },
+    #[error("{0}")]
+    LanguageData(String),
 }

@@ -4,6 +4,7 @@ mod clip;
 mod error;
 mod evaluation;
 mod frozen;
+mod language;
 mod nano;
 mod pretraining;
 mod splits;
@@ -18,6 +19,11 @@ pub use clip::{ClipBatch, ClipRecipe, ClipTrainee};
 pub use error::RecipeError;
 pub use evaluation::{Judged, RetrievalEvaluation};
 pub use frozen::{FrozenCache, FrozenRows, Views};
+pub use language::{
+    BaseLm, CodeRows, FrozenTokenizer, LanguageRecipe, LmBatch, LmEvaluation, LmItem, LmOutcome,
+    LmPhase, LmRun, LmRunOutcome, LmTrainee, LmTraining, LmTrainingConfig, Mixture, OptPretraining,
+    OptPretrainingConfig, OptRecipe, Task, VisualInput, encode,
+};
 pub use pretraining::{
     ClipPretraining, ClipPretrainingConfig, train_tokenizer_of, training_concepts,
 };
