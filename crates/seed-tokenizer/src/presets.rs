@@ -94,6 +94,7 @@ impl SeedConfig {
                 queries: 32,
                 attention: QueryAttention::Causal,
                 embed_dim: Some(128),
+                language_head: false,
             }),
             codes: CodeAutoencoderConfig {
                 width,
@@ -180,6 +181,7 @@ impl SeedConfig {
                 queries: 32,
                 attention: QueryAttention::Causal,
                 embed_dim: Some(256),
+                language_head: false,
             }),
             codes: CodeAutoencoderConfig {
                 width,

@@ -41,6 +41,7 @@ impl TokenizerTrainingConfig {
             text_length: 24,
             positives: Positives::Concept,
             similarity: Similarity::LastQuery,
+            captioning: 0.0,
             start: StageOneStart::QFormer,
             stage_one: train(400, 128, 1e-3),
             stage_two: train(500, 128, 3e-3),
