@@ -109,7 +109,7 @@ impl SeedConfig {
                         threshold: 0.05,
                         decay: 0.95,
                     }),
-                    ..QuantizerConfig::reference(1024, 16)
+                    ..QuantizerConfig::reference(1024, 8)
                 },
                 blocks: BlockStackConfig {
                     depth: 2,
