@@ -39,8 +39,8 @@ pub struct CodeAutoencoderConfig {
     /// Number of codes of an image.
     pub positions: usize,
     /// Learned offsets of the positions, added before the quantiser. The reference has none: its embeddings
-    /// differ by position anyway. Where they are much alike, offsets let every position round another
-    /// way, so that the codes together say more than one.
+    /// differ by position anyway. Where they are much alike, offsets let every position read another part
+    /// of them, so that the codes together say more than one.
     #[serde(default)]
     pub position_offsets: bool,
     /// The quantiser.

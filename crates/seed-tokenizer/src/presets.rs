@@ -62,8 +62,8 @@ impl SeedConfig {
     /// codebook of 1024, 16×128 generation embeddings for the nano diffusion model.
     ///
     /// Unlike the reference its codebook starts from data and revives dead codes: with so few
-    /// images a codebook that starts at ±1/1024 collapses. It compares by cosine, which kept more of the
-    /// embeddings here. Its two layers both read the image, and
+    /// images a codebook that starts at ±1/1024 collapses. It compares by cosine, in 8 dimensions, which kept more of
+    /// the embeddings here. Its two layers both read the image, and
     /// nothing is dropped out: in a training this short dropout only slows what is learned
     /// (R@mean 5.7 → 17.1 after 100 steps of stage I).
     pub fn nano() -> Self {
