@@ -80,7 +80,7 @@ fn the_loss_is_the_smoothed_cross_entropy_of_pytorch() {
     let words = Tensor::<1, Int>::from_data([0i64, 1], &device);
     let loss = captioning_loss(scores, words, 0.1).into_scalar::<f32>();
     // torch.nn.functional.cross_entropy(…, label_smoothing=0.1)
-    assert!((loss - 1.263912).abs() < 1e-5, "{loss}");
+    assert!((loss - 1.263_912).abs() < 1e-5, "{loss}");
 }
 
 #[test]

@@ -176,7 +176,7 @@ struct NextWords {
 impl NextWords {
     fn of(captions: &TokenBatch) -> Self {
         let length = captions.shape[1];
-        let is_word = |place: &usize| place % length > 0 && captions.mask[*place] == 1;
+        let is_word = |place: &usize| !place.is_multiple_of(length) && captions.mask[*place] == 1;
         let places: Vec<usize> = (0..captions.ids.len()).filter(is_word).collect();
         Self {
             positions: places.iter().map(|&place| place as i64 - 1).collect(),
