@@ -37,6 +37,7 @@ fn q_former(attention: QueryAttention, device: &Device) -> CausalQFormer {
         queries: 7,
         attention,
         embed_dim: Some(8),
+        language_head: false,
     };
     config.init(device).unwrap()
 }

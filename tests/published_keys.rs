@@ -56,6 +56,17 @@ fn v1_is_made_of_the_published_tensors() {
 }
 
 #[test]
+fn the_language_head_has_the_names_of_blip_2() {
+    let mut config = SeedConfig::seed_v1();
+    let TokenEncoderConfig::QFormer(q_former) = &mut config.tokens else {
+        panic!("v1 has a Q-Former")
+    };
+    q_former.language_head = true;
+    // The decoder is tied to the word embeddings: two more tensors of the file are copies.
+    assert_same(&config, include_str!("keys/seed-v1.txt"), 1048);
+}
+
+#[test]
 fn v2_is_made_of_the_published_tensors_without_what_only_stage_one_needs() {
     let mut config = SeedConfig::seed_v2();
     let TokenEncoderConfig::QFormer(q_former) = &mut config.tokens else {

@@ -1,7 +1,10 @@
 //! Both stages on a handful of made-up pictures: they run, resume exactly, and pay for the frozen
 //! parts once.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use image::{Rgb, RgbImage};
 use seed::{
@@ -17,8 +20,11 @@ use seed::{
             TokenizerTrainingConfig,
         },
     },
-    weights::{KeyMap, values},
+    weights::{Checkpoint, KeyMap, values},
 };
+
+/// Burn's random numbers are the process's: trainings that are compared bit for bit take turns with others.
+static RANDOM_NUMBERS: Mutex<()> = Mutex::new(());
 
 /// Plain squares of different colours, each with its own caption.
 struct Squares(Vec<(String, Vec<String>)>);
@@ -150,9 +156,13 @@ fn frozen(config: &TokenizerTrainingConfig, set: &Squares, device: &Device) -> F
 }
 
 /// One session of a run; true if it got to the end.
-fn session(folder: &Path, existing: Existing, interrupt: bool) -> bool {
+fn session(
+    folder: &Path,
+    config: &TokenizerTrainingConfig,
+    existing: Existing,
+    interrupt: bool,
+) -> bool {
     let device = test_device();
-    let config = config();
     let set = Arc::new(Squares::new(12));
     let splits = Splits {
         renderings: vec![set.clone()],
@@ -165,7 +175,7 @@ fn session(folder: &Path, existing: Existing, interrupt: bool) -> bool {
     };
     let cache = Cache::open(folder.join("cache"), 1 << 24).unwrap();
     let info = RunInfo {
-        config: serde_json::to_value(&config).unwrap(),
+        config: serde_json::to_value(config).unwrap(),
         seed: 42,
         device: "test".to_owned(),
     };
@@ -176,8 +186,8 @@ fn session(folder: &Path, existing: Existing, interrupt: bool) -> bool {
         stop.request();
     }
     let training = TokenizerTraining {
-        config: &config,
-        frozen: &frozen(&config, &set, &device),
+        config,
+        frozen: &frozen(config, &set, &device),
         splits: &splits,
         cache: &cache,
         device: &device,
@@ -203,16 +213,20 @@ fn result(folder: &Path) -> [Vec<u8>; 2] {
 
 #[test]
 fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let config = config();
     let whole = tempfile::tempdir().unwrap();
-    assert!(session(whole.path(), Existing::Refuse, false));
+    assert!(session(whole.path(), &config, Existing::Refuse, false));
 
     let parts = tempfile::tempdir().unwrap();
     assert!(
-        !session(parts.path(), Existing::Refuse, true),
+        !session(parts.path(), &config, Existing::Refuse, true),
         "stage I should have stopped"
     );
     let mut sessions = 1;
-    while !session(parts.path(), Existing::Resume, sessions < 7) {
+    while !session(parts.path(), &config, Existing::Resume, sessions < 7) {
         sessions += 1;
     }
     assert!(sessions >= 5, "only {sessions} interruptions");
@@ -220,6 +234,32 @@ fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
         result(whole.path()) == result(parts.path()),
         "the trained weights differ"
     );
+}
+
+#[test]
+fn captioning_trains_a_language_head_and_is_refused_without_one() {
+    let mut config = config();
+    config.captioning = 1.0;
+    let error = config.validate().unwrap_err().to_string();
+    assert!(error.contains("captioning = 1"), "{error}");
+    assert!(error.contains("language_head"), "{error}");
+
+    let TokenEncoderConfig::QFormer(tokens) = &mut config.model.tokens else {
+        unreachable!("nano has a Q-Former")
+    };
+    tokens.language_head = true;
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    assert!(session(folder.path(), &config, Existing::Refuse, false));
+    let run = folder.path().join("run");
+    let tokens = Checkpoint::open(run.join("tokens.safetensors")).unwrap();
+    let bias = tokens.float("Qformer.cls.predictions.bias").unwrap();
+    // It starts at zero and moves with the words it is right about.
+    assert!(bias.iter::<f32>().any(|value| value != 0.0));
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    assert!(metrics.contains("\"captioning\""), "{metrics}");
 }
 
 #[test]

@@ -201,6 +201,7 @@ pub(crate) fn stage_one(
         inputs: String::new(),
         positives: Positives::Concept,
         similarity: Similarity::LastQuery,
+        captioning: None,
         label_smoothing: spec.label_smoothing,
         device: device.clone(),
     };

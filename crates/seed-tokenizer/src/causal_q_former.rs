@@ -1,4 +1,5 @@
-//! The Causal Q-Former: image tokens in, causal embeddings out, and the two heads of stage I.
+//! The Causal Q-Former: image tokens in, causal embeddings out, and the heads of the trainings
+//! with captions.
 //!
 //! - paper: SEED §2.2.1, <https://arxiv.org/abs/2307.08041>
 //! - original code: `blip2_qformer_casual.py` of the SEED repository
@@ -10,7 +11,9 @@ use burn::{
 use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize};
 use serde::{Deserialize, Serialize};
 
-use crate::{ContrastiveHeads, QFormer, QFormerConfig, QueryAttention, q_former::bert_normal};
+use crate::{
+    ContrastiveHeads, LanguageHead, QFormer, QFormerConfig, QueryAttention, q_former::bert_normal,
+};
 
 /// Sizes and options of a [`CausalQFormer`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +27,9 @@ pub struct CausalQFormerConfig {
     pub attention: QueryAttention,
     /// Width of the contrastive space of stage I; none for a model that only makes codes.
     pub embed_dim: Option<usize>,
+    /// Whether there is BERT's language-modelling head, for BLIP-2's captioning loss. SEED's stage I has none.
+    #[serde(default)]
+    pub language_head: bool,
 }
 
 impl CausalQFormerConfig {
@@ -34,6 +40,13 @@ impl CausalQFormerConfig {
         ConfigError::check(self.queries > 0, part, "queries", self.queries, "positive")?;
         let embed_dim = self.embed_dim.unwrap_or(1);
         ConfigError::check(embed_dim > 0, part, "embed_dim", embed_dim, "positive")?;
+        ConfigError::check(
+            !self.language_head || self.q_former.text.is_some(),
+            part,
+            "language_head",
+            self.language_head,
+            "false without a text side",
+        )?;
         ConfigError::check(
             self.q_former.cross_attention_every > 0,
             part,
@@ -51,6 +64,7 @@ impl CausalQFormerConfig {
     pub fn init(&self, device: &Device) -> Result<CausalQFormer, ConfigError> {
         self.validate()?;
         let width = self.q_former.width;
+        let text = self.q_former.text.as_ref();
         Ok(CausalQFormer {
             ln_vision: LayerNormConfig::new(self.q_former.context_width).init(device),
             query_tokens: bert_normal(width).init([1, self.queries, width], device),
@@ -58,6 +72,9 @@ impl CausalQFormerConfig {
             heads: self
                 .embed_dim
                 .map(|embed_dim| ContrastiveHeads::new(width, embed_dim, device)),
+            language_head: text
+                .filter(|_| self.language_head)
+                .map(|text| LanguageHead::new(width, text.vocab_size, device)),
             attention: self.attention,
         })
     }
@@ -74,6 +91,8 @@ pub struct CausalQFormer {
     pub q_former: QFormer,
     /// What stage I compares pictures and captions with.
     pub heads: Option<ContrastiveHeads>,
+    /// What captions are produced with, where that is trained.
+    pub language_head: Option<LanguageHead>,
     #[module(skip)]
     attention: QueryAttention,
 }
@@ -86,12 +105,51 @@ impl CausalQFormer {
     /// - image_tokens: `[batch, tokens, context_width]`, the image tower's output
     /// - output: `[batch, queries, width]`
     pub fn forward(&self, image_tokens: Tensor<3>) -> Tensor<3> {
-        let batch = image_tokens.dims()[0];
-        let [_, queries, width] = self.query_tokens.dims();
+        let queries = self.queries(image_tokens.dims()[0]);
         let context = self.ln_vision.forward(image_tokens);
-        let queries = self.query_tokens.val().expand([batch, queries, width]);
         self.q_former
             .forward_queries(queries, context, self.attention)
+    }
+
+    /// Causal embeddings of images, and how their captions go on, in one pass.
+    ///
+    /// # Shapes
+    ///
+    /// - image_tokens: `[batch, tokens, context_width]`
+    /// - ids: `[batch, length]`, captions that begin with the decode token
+    /// - positions: `[words]`, which places of the flat `[batch · length]` captions are continued
+    /// - output: embeddings `[batch, queries, width]` as [`Self::forward`] gives them, and scores of the word
+    ///   after each place `[words, vocab_size]`
+    ///
+    /// # Panics
+    ///
+    /// Panics if the model has no language head.
+    pub fn caption(
+        &self,
+        image_tokens: Tensor<3>,
+        ids: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+    ) -> (Tensor<3>, Tensor<2>) {
+        let embeddings = &self.q_former.embeddings;
+        let (Some(head), Some(words)) = (&self.language_head, &embeddings.word_embeddings) else {
+            panic!("this Causal Q-Former was built without `language_head`");
+        };
+        let [batch, length] = ids.dims();
+        let queries = self.queries(batch);
+        let [_, count, width] = queries.dims();
+        let context = self.ln_vision.forward(image_tokens);
+        let states = self
+            .q_former
+            .forward_generation(queries, ids, context, self.attention);
+        let text = states.clone().narrow(1, count, length);
+        let text = text.reshape([batch * length, width]).select(0, positions);
+        let scores = head.forward(text, words.weight.val());
+        (states.narrow(1, 0, count), scores)
+    }
+
+    fn queries(&self, batch: usize) -> Tensor<3> {
+        let [_, queries, width] = self.query_tokens.dims();
+        self.query_tokens.val().expand([batch, queries, width])
     }
 
     /// Unit-length image feature: the projection of the last embedding alone.

@@ -25,6 +25,11 @@ use crate::{
     TextHeadConfig, VectorQuantizer,
 };
 
+/// Deviation of fresh position offsets. Embeddings leave a norm, so their elements have size 1: offsets well above it
+/// saturate most of a position's tanh units, others at each position, and what is left open reads the
+/// embedding in a way of its own.
+const POSITION_OFFSET_STD: f64 = 4.0;
+
 /// Sizes and options of a [`CodeAutoencoder`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,8 +39,8 @@ pub struct CodeAutoencoderConfig {
     /// Number of codes of an image.
     pub positions: usize,
     /// Learned offsets of the positions, added before the quantiser. The reference has none: its embeddings
-    /// differ by position anyway. Where they are much alike, offsets let every position round another
-    /// way, so that the codes together say more than one.
+    /// differ by position anyway. Where they are much alike, offsets let every position read another part
+    /// of them, so that the codes together say more than one.
     #[serde(default)]
     pub position_offsets: bool,
     /// The quantiser.
@@ -67,10 +72,9 @@ impl CodeAutoencoderConfig {
         let stack = || self.blocks.init(width, self.positions, device);
         Ok(CodeAutoencoder {
             pos_embed_code: self.position_offsets.then(|| {
-                // Embeddings leave a norm, so their elements have size 1.
                 let normal = Initializer::Normal {
                     mean: 0.0,
-                    std: 1.0,
+                    std: POSITION_OFFSET_STD,
                 };
                 normal.init([1, self.positions, width], device)
             }),

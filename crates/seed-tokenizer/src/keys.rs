@@ -53,6 +53,12 @@ const Q_FORMER: &[KeyRule] = &[
     ),
 ];
 
+const LANGUAGE_HEAD: &[KeyRule] = &[
+    ("dense", "transform.dense"),
+    ("norm", "transform.LayerNorm"),
+    ("", ""),
+];
+
 const CODE_AUTOENCODER: &[KeyRule] = &[
     ("encode_task_layer.first", "encode_task_layer.0"),
     ("encode_task_layer.second", "encode_task_layer.2"),
@@ -76,6 +82,7 @@ const CODE_AUTOENCODER: &[KeyRule] = &[
 pub fn causal_q_former_keys() -> KeyMap {
     KeyMap::identity()
         .nest("q_former", "Qformer.bert", Q_FORMER)
+        .nest("language_head", "Qformer.cls.predictions", LANGUAGE_HEAD)
         .nest("heads", "", &[("", "")])
 }
 
@@ -101,6 +108,11 @@ pub fn tokenizer_keys() -> KeyMap {
 fn token_encoder_below(keys: KeyMap, ours: &str) -> KeyMap {
     let at = |path: &str| format!("{ours}{path}");
     keys.nest(&at("QFormer.q_former"), "Qformer.bert", Q_FORMER)
+        .nest(
+            &at("QFormer.language_head"),
+            "Qformer.cls.predictions",
+            LANGUAGE_HEAD,
+        )
         .nest(&at("QFormer.heads"), "", &[("", "")])
         .nest(&at("QFormer"), "", &[("", "")])
         .nest(&at("Raster.heads"), "raster", &[("", "")])

@@ -33,13 +33,13 @@ pub use heads::{
 };
 pub use keys::{causal_q_former_keys, code_autoencoder_keys, token_encoder_keys, tokenizer_keys};
 pub use objectives::{
-    Contrast, LABEL_SMOOTHING, StageTwoLosses, StageTwoTargets, StageTwoWeights, concept_targets,
-    contrast, contrast_of_best_query, cosine_distance, diagonal_targets,
+    Contrast, LABEL_SMOOTHING, StageTwoLosses, StageTwoTargets, StageTwoWeights, captioning_loss,
+    concept_targets, contrast, contrast_of_best_query, cosine_distance, diagonal_targets,
 };
 pub use presets::SeedConfig;
 pub use published::{PublishedTokenizer, TOKENIZER_FILE, TokenizerError, open_release};
 pub use q_former::{
-    BertAttention, BertMlp, QFormer, QFormerConfig, QFormerEmbeddings, QFormerLayer,
+    BertAttention, BertMlp, LanguageHead, QFormer, QFormerConfig, QFormerEmbeddings, QFormerLayer,
     QueryAttention, TextSideConfig,
 };
 pub use quantizer::{

@@ -1,6 +1,7 @@
 //! The objectives of both stages.
 //!
 //! - stage I: image-text contrast, SEED §2.2.1, `blip2_qformer_casual.py`
+//! - before it: image-grounded text generation, BLIP-2 §3.2, <https://arxiv.org/abs/2301.12597>
 //! - stage II: quantisation, reconstruction and distillation, SEED §2.2.2,
 //!   `blip2_qformer_codebook_all_image.py`
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CodeAutoencoder, Quantized};
 
-/// The reference's label smoothing in stage I.
+/// The reference's label smoothing of contrast and captioning.
 pub const LABEL_SMOOTHING: f64 = 0.1;
 
 /// The contrastive loss of a batch and how often it ranks right.
@@ -110,6 +111,24 @@ fn contrast_of(
         loss,
         accuracy: hits,
     }
+}
+
+/// Image-grounded text generation: cross-entropy of the next word, averaged over words.
+///
+/// # Shapes
+///
+/// - scores: `[words, vocab_size]`
+/// - words: `[words]`, what is right; padding is left out before
+/// - output: `[1]`
+pub fn captioning_loss(
+    scores: Tensor<2>,
+    words: Tensor<1, Int>,
+    label_smoothing: f64,
+) -> Tensor<1> {
+    let log_shares = log_softmax(scores, 1);
+    let right = log_shares.clone().gather(1, words.unsqueeze_dim(1)).mean();
+    let all = log_shares.mean();
+    right.mul_scalar(label_smoothing - 1.0) - all.mul_scalar(label_smoothing)
 }
 
 /// `1 − cos`, averaged over batch and tokens (SEED's `L_rec`), `[1]`.

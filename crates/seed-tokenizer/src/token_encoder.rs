@@ -53,6 +53,11 @@ impl TokenEncoderConfig {
         q_former.text.as_ref().map_or(0, |text| text.max_length)
     }
 
+    /// Whether the encoder can be trained to caption.
+    pub fn captions(&self) -> bool {
+        matches!(self, Self::QFormer(config) if config.language_head)
+    }
+
     /// Initialises the encoder on `device`.
     ///
     /// # Errors
@@ -87,6 +92,23 @@ impl TokenEncoder {
         match self {
             Self::QFormer(encoder) => encoder.forward(image_tokens),
             Self::Raster(encoder) => encoder.forward(image_tokens),
+        }
+    }
+
+    /// As [`CausalQFormer::caption`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if the encoder is not one that [`TokenEncoderConfig::captions`].
+    pub fn caption(
+        &self,
+        image_tokens: Tensor<3>,
+        ids: Tensor<2, Int>,
+        positions: Tensor<1, Int>,
+    ) -> (Tensor<3>, Tensor<2>) {
+        match self {
+            Self::QFormer(encoder) => encoder.caption(image_tokens, ids, positions),
+            Self::Raster(_) => panic!("a raster encoder has no language head"),
         }
     }
 

@@ -46,6 +46,7 @@ pub(super) fn causal_q_former(
         queries: case.size("num_query_tokens")?,
         attention,
         embed_dim: dimension(weights, "vision_proj.weight", 0).ok(),
+        language_head: false,
     })
 }
 

@@ -12,7 +12,7 @@ use seed_nn::{
 use super::{BERT_NORM_EPS, QFormerConfig, bert_normal};
 
 /// A linear layer as BERT initialises it in a model of this width: normal weights, zero biases.
-fn bert_linear(input: usize, output: usize, width: usize, device: &Device) -> Linear {
+pub(super) fn bert_linear(input: usize, output: usize, width: usize, device: &Device) -> Linear {
     let mut linear = LinearConfig::new(input, output)
         .with_initializer(bert_normal(width))
         .init(device);
@@ -20,7 +20,7 @@ fn bert_linear(input: usize, output: usize, width: usize, device: &Device) -> Li
     linear
 }
 
-fn bert_norm(width: usize, device: &Device) -> LayerNorm {
+pub(super) fn bert_norm(width: usize, device: &Device) -> LayerNorm {
     LayerNormConfig::new(width)
         .with_epsilon(BERT_NORM_EPS)
         .init(device)

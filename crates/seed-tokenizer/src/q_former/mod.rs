@@ -6,6 +6,7 @@
 //! Queries and text share self-attention; each has its own MLP. One code path runs queries alone,
 //! text alone, or both in one sequence.
 
+mod language_head;
 mod layer;
 
 use burn::{
@@ -13,6 +14,7 @@ use burn::{
     nn::{Embedding, EmbeddingConfig},
     tensor::{Device, Int, Tensor},
 };
+pub use language_head::LanguageHead;
 pub use layer::{BertAttention, BertMlp, QFormerLayer};
 use seed_nn::{
     AttentionBias, ConfigError, Dropout, LayerNorm, LayerNormConfig, causal_bias, padding_bias,
@@ -229,6 +231,38 @@ impl QFormer {
                 causal_bias(count, &device),
             );
             bias = bias + structure;
+        }
+        let tokens = Tensor::cat(vec![self.embed_queries(queries), self.embed_text(ids)], 1);
+        self.run(tokens, count, Some(&context), Some(&bias))
+    }
+
+    /// Queries, and a text to be produced from them, in one sequence: queries see each other by `attention`
+    /// and never text; a text token sees all queries and the text up to itself (BLIP-2's multimodal causal
+    /// mask). So the first `queries` states are those of [`Self::forward_queries`]. Padding comes last, where
+    /// no word sees it.
+    ///
+    /// # Shapes
+    ///
+    /// - queries: `[batch, queries, width]`
+    /// - ids: `[batch, length]`
+    /// - context: `[batch, tokens, context_width]`
+    /// - output: `[batch, queries + length, width]`
+    ///
+    /// # Panics
+    ///
+    /// Panics if the Q-Former has no text side.
+    pub fn forward_generation(
+        &self,
+        queries: Tensor<3>,
+        ids: Tensor<2, Int>,
+        context: Tensor<3>,
+        attention: QueryAttention,
+    ) -> Tensor<3> {
+        let (count, device) = (queries.dims()[1], queries.device());
+        let mut bias = causal_bias(count + ids.dims()[1], &device);
+        if attention == QueryAttention::Bidirectional {
+            let range = [0..1, 0..1, 0..count, 0..count];
+            bias = bias.slice_assign(range, Tensor::zeros([1, 1, count, count], &device));
         }
         let tokens = Tensor::cat(vec![self.embed_queries(queries), self.embed_text(ids)], 1);
         self.run(tokens, count, Some(&context), Some(&bias))

@@ -29,7 +29,8 @@ pub use pretraining::{
 };
 pub use splits::{EvaluationSet, Splits};
 pub use stage_one::{
-    Positives, Similarity, StageOne, StageOneBatch, StageOneItem, stage_one_batch, stage_one_loader,
+    Captioning, Positives, Similarity, StageOne, StageOneBatch, StageOneItem, stage_one_batch,
+    stage_one_loader,
 };
 pub use stage_two::{StageTwo, StageTwoBatch, StageTwoItem, stage_two_batch, stage_two_loader};
 pub use tokenizer_run::{TokenizerRun, TokenizerRunOutcome};

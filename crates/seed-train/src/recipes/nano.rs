@@ -41,9 +41,10 @@ impl TokenizerTrainingConfig {
             text_length: 24,
             positives: Positives::Concept,
             similarity: Similarity::LastQuery,
+            captioning: 0.0,
             start: StageOneStart::QFormer,
             stage_one: train(400, 128, 1e-3),
-            stage_two: train(500, 128, 3e-3),
+            stage_two: train(800, 128, 6e-3),
             // The reference's weight of 5 keeps so small a model from rebuilding well.
             weights: StageTwoWeights {
                 quantization: 1.0,

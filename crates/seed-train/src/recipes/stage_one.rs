@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt;
 use seed_data::{DataError, ItemContext, Loader, LoaderConfig, PairSet, TextTokenizer, TokenBatch};
 use seed_tokenizer::{
-    TokenEncoder, TokenEncoderConfig, concept_targets, contrast, contrast_of_best_query,
-    diagonal_targets,
+    TokenEncoder, TokenEncoderConfig, captioning_loss, concept_targets, contrast,
+    contrast_of_best_query, diagonal_targets,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -41,6 +41,25 @@ pub enum Similarity {
     BestQuery,
 }
 
+/// BLIP-2's captioning beside the contrast: the text side is to produce each caption from all queries, so that
+/// they do not all say the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Captioning {
+    /// Weight of its loss beside the contrast's 1.
+    pub weight: f64,
+    /// Id that a caption begins with instead of its start token.
+    pub decode: u32,
+}
+
+impl Captioning {
+    /// `[DEC]` begins captions if the vocabulary has it, else the start token does.
+    pub fn new(weight: f64, tokenizer: &TextTokenizer) -> Self {
+        let special = tokenizer.special();
+        let decode = special.decode.unwrap_or(special.start);
+        Self { weight, decode }
+    }
+}
+
 /// Image tokens with captions.
 #[derive(Debug)]
 pub struct StageOneBatch {
@@ -52,7 +71,7 @@ pub struct StageOneBatch {
     pub concepts: Vec<usize>,
 }
 
-/// Stage I: image-text contrast.
+/// Stage I: image-text contrast, and captioning if asked for.
 #[derive(Debug, Clone)]
 pub struct StageOne {
     /// The model's sizes.
@@ -65,7 +84,9 @@ pub struct StageOne {
     pub positives: Positives,
     /// How near a picture is to a caption.
     pub similarity: Similarity,
-    /// Label smoothing of the contrast.
+    /// Captioning beside the contrast; none in SEED. The model needs a language head.
+    pub captioning: Option<Captioning>,
+    /// Label smoothing of both.
     pub label_smoothing: f64,
     /// Where tensors are made: the training device.
     pub device: Device,
@@ -85,6 +106,7 @@ impl Recipe for StageOne {
             "inputs": self.inputs,
             "positives": self.positives,
             "similarity": self.similarity,
+            "captioning": self.captioning,
             "label_smoothing": self.label_smoothing,
         })
     }
@@ -97,12 +119,25 @@ impl Recipe for StageOne {
             [count, tokens_per_image, width],
             &self.device,
         );
+        let captioning = self
+            .captioning
+            .map(|captioning| (captioning, NextWords::of(&batch.captions)));
         let (ids, mask) = tokens(batch.captions, &self.device);
         let targets = match self.positives {
             Positives::Own => diagonal_targets(count, &self.device),
             Positives::Concept => concept_targets(&batch.concepts, &self.device),
         };
-        let embeddings = model.forward(image_tokens);
+        let (embeddings, captioning) = match captioning {
+            None => (model.forward(image_tokens), None),
+            Some((Captioning { weight, decode }, next)) => {
+                let first = Tensor::full([count, 1], decode, &self.device);
+                let ids = ids.clone().slice_assign([0..count, 0..1], first);
+                let [positions, words] = next.tensors(&self.device);
+                let (embeddings, scores) = model.caption(image_tokens, ids, positions);
+                let loss = captioning_loss(scores, words, self.label_smoothing);
+                (embeddings, Some((weight, loss)))
+            }
+        };
         let (texts, temperature) = (model.text_feature(ids, mask), model.temperature());
         let smoothing = self.label_smoothing;
         let contrast = match self.similarity {
@@ -115,10 +150,45 @@ impl Recipe for StageOne {
                 contrast_of_best_query(images, texts, temperature, targets, smoothing)
             }
         };
-        Losses::new(contrast.loss.clone())
+        let mut total = contrast.loss.clone();
+        if let Some((weight, loss)) = &captioning {
+            total = total + loss.clone().mul_scalar(*weight);
+        }
+        let losses = Losses::new(total)
             .with("itc", contrast.loss)
             .with("accuracy", contrast.accuracy)
-            .with("temperature", model.temperature())
+            .with("temperature", model.temperature());
+        match captioning {
+            Some((_, loss)) => losses.with("captioning", loss),
+            None => losses,
+        }
+    }
+}
+
+/// The words of a batch of captions, each with the place before it.
+struct NextWords {
+    /// Places in the flat `[texts · length]` captions.
+    positions: Vec<i64>,
+    /// The words that follow there.
+    words: Vec<i64>,
+}
+
+impl NextWords {
+    fn of(captions: &TokenBatch) -> Self {
+        let length = captions.shape[1];
+        let is_word = |place: &usize| !place.is_multiple_of(length) && captions.mask[*place] == 1;
+        let places: Vec<usize> = (0..captions.ids.len()).filter(is_word).collect();
+        Self {
+            positions: places.iter().map(|&place| place as i64 - 1).collect(),
+            words: places.iter().map(|&place| captions.ids[place]).collect(),
+        }
+    }
+
+    fn tensors(self, device: &Device) -> [Tensor<1, Int>; 2] {
+        [self.positions, self.words].map(|values| {
+            let shape = [values.len()];
+            Tensor::from_data(TensorData::new(values, shape), device)
+        })
     }
 }
 

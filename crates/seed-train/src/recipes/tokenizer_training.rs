@@ -16,8 +16,8 @@ use seed_weights::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FrozenCache, FrozenRows, Positives, RecipeError, Similarity, Splits, StageOne, StageTwo, Views,
-    stage_one_batch, stage_one_loader, stage_two_batch, stage_two_loader,
+    Captioning, FrozenCache, FrozenRows, Positives, RecipeError, Similarity, Splits, StageOne,
+    StageTwo, Views, stage_one_batch, stage_one_loader, stage_two_batch, stage_two_loader,
 };
 use crate::{BoxError, ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
 
@@ -42,6 +42,10 @@ pub struct TokenizerTrainingConfig {
     /// How near a picture is to a caption in stage I.
     #[serde(default)]
     pub similarity: Similarity,
+    /// Weight of BLIP-2's captioning loss beside the contrast of stage I; 0, SEED's, is without it. Else the model
+    /// has a language head.
+    #[serde(default)]
+    pub captioning: f64,
     /// What stage I starts from.
     #[serde(default)]
     pub start: StageOneStart,
@@ -68,6 +72,14 @@ impl TokenizerTrainingConfig {
             &allowed,
         )?;
         ConfigError::require(self.views > 0, "views", self.views, "at least 1")?;
+        let usable = self.captioning >= 0.0 && self.captioning.is_finite();
+        let possible = self.captioning == 0.0 || self.model.tokens.captions();
+        ConfigError::require(
+            usable && possible,
+            "captioning",
+            self.captioning,
+            "0, or positive for a Q-Former with `language_head = true`",
+        )?;
         Ok(())
     }
 }
@@ -280,6 +292,8 @@ impl TokenizerTraining<'_> {
             inputs: image_tokens.identity.clone(),
             positives: self.config.positives,
             similarity: self.config.similarity,
+            captioning: (self.config.captioning > 0.0)
+                .then(|| Captioning::new(self.config.captioning, &self.frozen.tokenizer)),
             label_smoothing: LABEL_SMOOTHING,
             device: device.clone(),
         };
