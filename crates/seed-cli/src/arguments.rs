@@ -4,7 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::commands::{
-    completions, convert, cost, devices, eval, inspect, man, parity, tokenize, train,
+    ask, caption, completions, convert, cost, devices, draw, eval, inspect, man, parity, tokenize,
+    train,
 };
 
 /// What the exit status says.
@@ -32,6 +33,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Tokenize(tokenize::Arguments),
+    Caption(caption::Arguments),
+    Ask(ask::Arguments),
+    Draw(draw::Arguments),
     #[command(subcommand)]
     Train(train::Command),
     #[command(subcommand)]

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod commands;
+mod language;
 mod model;
 mod output;
 mod pictures;

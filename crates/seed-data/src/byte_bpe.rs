@@ -30,7 +30,12 @@ pub fn train_byte_bpe<S: AsRef<str> + Send>(
     let trainer = BpeTrainerBuilder::new()
         .vocab_size(vocab_size)
         .show_progress(false)
-        .special_tokens(SPECIAL.iter().map(|name| AddedToken::from(*name, true)).collect())
+        .special_tokens(
+            SPECIAL
+                .iter()
+                .map(|name| AddedToken::from(*name, true))
+                .collect(),
+        )
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
     tokenizer
@@ -67,7 +72,8 @@ fn as_opt(mut tokenizer: Tokenizer) -> Result<TextTokenizer, DataError> {
     tokenizer.with_decoder(Some(ByteLevelDecoder::default()));
     let Some(mark) = tokenizer.token_to_id(MARK) else {
         return Err(DataError::Tokenizer {
-            source: format!("the vocabulary has no `{MARK}`, which starts every text of OPT").into(),
+            source: format!("the vocabulary has no `{MARK}`, which starts every text of OPT")
+                .into(),
         });
     };
     let mut template = TemplateProcessing::builder();

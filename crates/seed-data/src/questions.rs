@@ -71,11 +71,22 @@ mod tests {
         let corpus = Corpus::embedded().unwrap();
         let questions = corpus.questions();
         for (index, concept) in corpus.concepts().iter().enumerate() {
-            assert_eq!(questions.contains_key(&index), !concept.is_flag(), "{}", concept.label);
+            assert_eq!(
+                questions.contains_key(&index),
+                !concept.is_flag(),
+                "{}",
+                concept.label
+            );
         }
         let all: Vec<&Question> = questions.values().flatten().collect();
-        let yes = all.iter().filter(|question| question.answer == "yes").count();
-        let no = all.iter().filter(|question| question.answer == "no").count();
+        let yes = all
+            .iter()
+            .filter(|question| question.answer == "yes")
+            .count();
+        let no = all
+            .iter()
+            .filter(|question| question.answer == "no")
+            .count();
         assert_eq!(yes, no);
         assert!(all.iter().all(|question| question.question.ends_with('?')));
     }

@@ -8,6 +8,7 @@
 //!   ([`ptb_tokenize`]);
 //! - [`VqaScores`], [`GqaScores`]: accuracy of answers to questions;
 //! - [`annotations`]: the captions and questions of COCO, Flickr30K, NoCaps, VQAv2 and GQA, from their files;
+//! - [`language`]: what a language model's training ends with;
 //! - [`CodebookHealth`]: usage, perplexity and dead codes, overall and per position;
 //! - [`Report`]: all of it as JSON, as one self-contained HTML page, and as a table for the terminal.
 //!
@@ -19,6 +20,7 @@ mod codebook;
 mod error;
 mod features;
 mod gqa;
+pub mod language;
 mod pixel_control;
 mod ptb;
 pub mod report;

@@ -26,7 +26,11 @@ pub fn tokenizer_json() -> &'static str {
 ///
 /// [`LmError`] if the shipped file is damaged.
 pub fn opt(device: &Device, dtype: DType) -> Result<Opt, LmError> {
-    opt_from(&Checkpoint::from_bytes("the shipped nano OPT", OPT)?, device, dtype)
+    opt_from(
+        &Checkpoint::from_bytes("the shipped nano OPT", OPT)?,
+        device,
+        dtype,
+    )
 }
 
 /// An OPT of the checkpoint that its pretraining wrote, with its sizes in the metadata.

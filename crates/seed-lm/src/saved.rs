@@ -101,7 +101,12 @@ impl SavedLm {
     pub fn load(&self, mut base: Opt, device: &Device) -> Result<SeedLm, LmError> {
         let (found, expected) = (base.config(), &self.about.model.opt);
         let sizes = |config: &crate::OptConfig| {
-            [config.vocab_size, config.embed_width, config.width, config.depth]
+            [
+                config.vocab_size,
+                config.embed_width,
+                config.width,
+                config.depth,
+            ]
         };
         if sizes(found) != sizes(expected) {
             return Err(LmError::OtherBase {

@@ -1,9 +1,12 @@
 //! One file a command.
 
+pub(crate) mod ask;
+pub(crate) mod caption;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod cost;
 pub(crate) mod devices;
+pub(crate) mod draw;
 pub(crate) mod eval;
 pub(crate) mod inspect;
 pub(crate) mod man;
@@ -20,6 +23,9 @@ use crate::{
 pub(crate) fn run(cli: &Cli) -> Outcome {
     match &cli.command {
         Command::Tokenize(arguments) => arguments.run(cli.quiet),
+        Command::Caption(arguments) => arguments.run(),
+        Command::Ask(arguments) => arguments.run(),
+        Command::Draw(arguments) => arguments.run(),
         Command::Train(command) => command.run(cli.quiet),
         Command::Eval(command) => command.run(cli.quiet),
         Command::Inspect(arguments) => arguments.run(),

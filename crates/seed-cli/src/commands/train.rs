@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use seed_device::DeviceSpec;
 use seed_train::{
     Existing, ProgressMode, StopFlag,
-    recipes::{TokenizerRun, TokenizerRunOutcome},
+    recipes::{LmRun, LmRunOutcome, TokenizerRun, TokenizerRunOutcome},
 };
 
 use crate::{Outcome, Status, output};
@@ -15,6 +15,7 @@ use crate::{Outcome, Status, output};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Tokenizer(TokenizerArguments),
+    Lm(LmArguments),
 }
 
 /// Train a tokenizer: stage I (causal Q-Former), stage II (codes), report.
@@ -64,10 +65,105 @@ pub(crate) struct TokenizerArguments {
     pretrain: bool,
 }
 
+/// Train a language model: an adapter and a visual vocabulary on a frozen OPT, image to text first, then both ways.
+///
+/// Without --data it trains the nano OPT on the embedded corpus. Ctrl-C stops with a checkpoint.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed train lm --smoke                              a minute, to see that everything works
+  seed train lm --tokenizer runs/tokenizer           on codes of your own tokenizer
+  seed train lm --continuous --name lm-continuous    the baseline that reads embeddings instead of codes
+  seed train lm --print-config > mine.toml           then edit it, and --config mine.toml
+  seed caption cat.png --lm runs/lm                  what was trained")]
+pub(crate) struct LmArguments {
+    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu
+    #[arg(long, default_value = "flex")]
+    device: DeviceSpec,
+    /// An image tokenizer: a run's folder or a published file; without it the nano tokenizer of this program.
+    #[arg(long, value_name = "CHECKPOINT")]
+    tokenizer: Option<PathBuf>,
+    /// An OPT as a folder of transformers' files; without it the nano OPT of this program.
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+    /// Your own pictures: a folder with captions.jsonl, or a .txt beside each picture.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of all runs.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
+    /// Name of this run's folder in it.
+    #[arg(long, default_value = "lm")]
+    name: String,
+    /// Go on where the run of this name stopped; with more steps in the config, make it longer.
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace a run of this name.
+    #[arg(long)]
+    overwrite: bool,
+    /// A minute's run: shows that everything works, learns little.
+    #[arg(long)]
+    smoke: bool,
+    /// Settings in TOML instead of the nano defaults; --print-config shows those.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the settings and leave.
+    #[arg(long)]
+    print_config: bool,
+    /// Seed of both phases.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The baseline without codes: causal embeddings that were not quantised are read.
+    #[arg(long)]
+    continuous: bool,
+}
+
+impl LmArguments {
+    fn run(&self, quiet: bool) -> Outcome {
+        let run = LmRun {
+            device: self.device,
+            tokenizer: self.tokenizer.clone(),
+            base: self.base.clone(),
+            data: self.data.clone(),
+            config: self.config.clone(),
+            seed: self.seed,
+            continuous: self.continuous,
+            smoke: self.smoke,
+            runs: self.runs.clone(),
+            name: self.name.clone(),
+            existing: Existing::asked(self.resume, self.overwrite),
+            progress: if quiet {
+                ProgressMode::Quiet
+            } else {
+                ProgressMode::Auto
+            },
+        };
+        if self.print_config {
+            let config = toml::to_string_pretty(&run.settings()?)?;
+            output::to_stdout(config.as_bytes())?;
+            return Ok(Status::Done);
+        }
+        let device = run.device.open()?;
+        let text = match run.train(&device, StopFlag::on_ctrl_c()?)? {
+            LmRunOutcome::Finished { report, folder } => format!(
+                "{}\nuse it: seed caption IMAGE --lm {}\n",
+                report.terminal_table(),
+                folder.display()
+            ),
+            LmRunOutcome::Interrupted { stage, step } => {
+                format!("stopped in {stage} after step {step}; go on with --resume\n")
+            }
+        };
+        output::to_stdout(text.as_bytes())?;
+        Ok(Status::Done)
+    }
+}
+
 impl Command {
     pub(crate) fn run(&self, quiet: bool) -> Outcome {
         match self {
             Self::Tokenizer(arguments) => arguments.run(quiet),
+            Self::Lm(arguments) => arguments.run(quiet),
         }
     }
 }

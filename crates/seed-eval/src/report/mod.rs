@@ -15,7 +15,7 @@
 
 mod chart;
 mod html;
-mod save;
+pub(crate) mod save;
 mod terminal;
 
 use std::io::Cursor;

@@ -53,7 +53,7 @@ impl Report {
 }
 
 /// Writes beside `path` and renames, so that a reader finds the old file or the new one, never half.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);

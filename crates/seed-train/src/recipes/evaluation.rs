@@ -184,7 +184,7 @@ impl RetrievalEvaluation<'_> {
 
 /// The captions that pictures choose among, as pairs that bear them; then what each picture shows, and
 /// what each caption names.
-fn candidates_of(set: &dyn PairSet) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+pub(super) fn candidates_of(set: &dyn PairSet) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
     let concepts: Vec<usize> = (0..set.len()).map(|index| set.concept(index)).collect();
     let candidates = first_of_each(&concepts);
     let named = candidates.iter().map(|&index| concepts[index]).collect();
@@ -192,7 +192,7 @@ fn candidates_of(set: &dyn PairSet) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
 }
 
 /// Unit-length features of the first captions of some pairs.
-fn caption_features(
+pub(super) fn caption_features(
     encoder: &TokenEncoder,
     tokenizer: &TextTokenizer,
     text_length: usize,

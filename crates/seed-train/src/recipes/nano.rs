@@ -5,11 +5,12 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use seed_data::{Style, TextTokenizer, TrainTransform};
 use seed_encoders::nano::{self, NanoClip};
+use seed_lm::{LoraConfig, Templates, VisualHead};
 use seed_tokenizer::{SeedConfig, StageTwoWeights};
 
 use super::{
-    ClipPretrainingConfig, FrozenParts, Positives, RecipeError, Similarity, StageOneStart,
-    TokenizerTrainingConfig,
+    ClipPretrainingConfig, FrozenParts, LmPhase, LmTrainingConfig, Mixture, Positives, RecipeError,
+    Similarity, StageOneStart, TokenizerTrainingConfig, VisualInput,
 };
 use crate::{LrSchedule, TrainConfig};
 
@@ -80,6 +81,60 @@ impl ClipPretrainingConfig {
             "../../../../experiments/nano-clip/config.toml"
         ))
         .expect("experiments/nano-clip/config.toml is valid")
+    }
+}
+
+impl LmTrainingConfig {
+    /// The default run of `train_lm`: both phases at nano size.
+    pub fn nano() -> Self {
+        let phase = |steps, peak, [caption, image, question]: [f64; 3]| LmPhase {
+            mixture: Mixture {
+                caption,
+                image,
+                question,
+            },
+            train: TrainConfig {
+                steps,
+                batch_size: 64,
+                schedule: LrSchedule::Cosine {
+                    peak,
+                    warmup_steps: steps / 20,
+                    floor: peak / 20.0,
+                },
+                clip_norm: Some(1.0),
+                checkpoint_every: 200,
+                log_every: 5,
+                ..TrainConfig::default()
+            },
+        };
+        Self {
+            lora: LoraConfig::default(),
+            head: VisualHead::Tied,
+            visual_input: VisualInput::Codes,
+            templates: Templates::default(),
+            packing: false,
+            render_size: 80,
+            views: 6,
+            transform: view_transform(),
+            image_to_text: phase(400, 4e-3, [0.8, 0.0, 0.2]),
+            joint: phase(800, 4e-3, [0.4, 0.45, 0.15]),
+        }
+    }
+
+    /// The same run in a minute: enough to see that everything works, not to learn much.
+    pub fn smoke(mut self) -> Self {
+        self.views = 1;
+        for phase in [&mut self.image_to_text, &mut self.joint] {
+            let train = &mut phase.train;
+            train.steps = 10;
+            train.batch_size = 16;
+            train.checkpoint_every = 5;
+            train.log_every = 1;
+            if let LrSchedule::Cosine { warmup_steps, .. } = &mut train.schedule {
+                *warmup_steps = 2;
+            }
+        }
+        self
     }
 }
 

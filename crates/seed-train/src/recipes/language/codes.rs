@@ -73,7 +73,8 @@ impl FrozenTokenizer {
                         .map(|code| code as u16)
                         .collect();
                     for row in codes.chunks(positions) {
-                        let bytes: Vec<u8> = row.iter().flat_map(|code| code.to_le_bytes()).collect();
+                        let bytes: Vec<u8> =
+                            row.iter().flat_map(|code| code.to_le_bytes()).collect();
                         writer.push(&bytes)?;
                     }
                 }
@@ -134,7 +135,7 @@ impl CodeRows {
 }
 
 /// Hash of a checkpoint's tensors.
-fn identity_of(checkpoint: &Checkpoint) -> Result<String, RecipeError> {
+pub(super) fn identity_of(checkpoint: &Checkpoint) -> Result<String, RecipeError> {
     let mut keys: Vec<&str> = checkpoint.keys().collect();
     keys.sort_unstable();
     let mut hasher = blake3::Hasher::new();

@@ -1,5 +1,5 @@
-! The language model's training: text first (the nano OPT), then words and codes with everything but an adapter
-! and a visual vocabulary frozen.
+//! The language model's training: text first (the nano OPT), then words and codes with everything but an adapter
+//! and a visual vocabulary frozen.
 
 mod codes;
 mod evaluation;

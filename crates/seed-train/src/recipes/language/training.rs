@@ -20,9 +20,7 @@ use super::{
     codes::{CodeRows, FrozenTokenizer},
     recipe::{LanguageRecipe, LmBatch, LmItem, LmTrainee, Task},
 };
-use crate::{
-    BoxError, ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer,
-};
+use crate::{BoxError, ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
 
 /// What the language model reads in the place of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,9 +56,16 @@ impl Mixture {
 
     fn validate(&self, key: &str) -> Result<(), ConfigError> {
         let weights = self.weights().map(|(_, weight)| weight);
-        let sound = weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0);
+        let sound = weights
+            .iter()
+            .all(|weight| weight.is_finite() && *weight >= 0.0);
         let some = weights.iter().sum::<f64>() > 0.0;
-        ConfigError::require(sound && some, key, format!("{weights:?}"), "not negative, and one above 0")
+        ConfigError::require(
+            sound && some,
+            key,
+            format!("{weights:?}"),
+            "not negative, and one above 0",
+        )
     }
 
     /// Draws a task; the caption where a question is drawn and there is none.
@@ -129,7 +134,10 @@ impl LmTrainingConfig {
         ] {
             template.validate()?;
         }
-        for (name, phase) in [("image_to_text", &self.image_to_text), ("joint", &self.joint)] {
+        for (name, phase) in [
+            ("image_to_text", &self.image_to_text),
+            ("joint", &self.joint),
+        ] {
             phase.train.validate()?;
             phase.mixture.validate(&format!("{name}.mixture"))?;
         }
@@ -220,9 +228,7 @@ impl Pictures {
     fn read(&self, view: usize, picture: usize) -> Result<(Vec<i64>, Vec<f32>), DataError> {
         match self {
             Self::Codes(rows) => Ok((rows.read(view, picture)?, Vec::new())),
-            Self::Embeddings(rows) => {
-                Ok((vec![0; rows.shape[0]], rows.read(view, picture)?))
-            }
+            Self::Embeddings(rows) => Ok((vec![0; rows.shape[0]], rows.read(view, picture)?)),
         }
     }
 }
@@ -288,8 +294,7 @@ impl LmTraining<'_> {
             if phase.train.steps == 0 {
                 continue;
             }
-            let (trained, outcome) =
-                self.phase(name, phase, trainee, &base, &pictures, run)?;
+            let (trained, outcome) = self.phase(name, phase, trainee, &base, &pictures, run)?;
             if let Outcome::Interrupted { step } = outcome {
                 return Ok(LmOutcome::Interrupted { stage: name, step });
             }
@@ -391,7 +396,10 @@ impl LmTraining<'_> {
         let len = set.len() as u32;
         let (pictures, mixture) = (pictures.clone(), phase.mixture);
         let (questions, templates) = (self.questions.clone(), self.config.templates.clone());
-        let (tokenizer, opt) = (Arc::clone(&self.base.tokenizer), self.base.opt.config().clone());
+        let (tokenizer, opt) = (
+            Arc::clone(&self.base.tokenizer),
+            self.base.opt.config().clone(),
+        );
         let views = self.config.views;
         let make = move |item: ItemContext| -> Result<LmItem, DataError> {
             let (index, mut rng) = (item.index as usize, item.rng);

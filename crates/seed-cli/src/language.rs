@@ -1,0 +1,251 @@
+//! Which language model a command runs, and how it generates.
+
+use std::{error::Error, io::Write, path::PathBuf};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use clap::Args;
+use seed_data::{EvalTransform, Normalize, PictureOptions, TextTokenizer, read_picture};
+use seed_lm::{
+    Encode, Example, LmAbout, SavedLm, SeedLm, Template,
+    generation::{Decoding, GenerationConfig, Prompt, generate_with},
+    nano,
+};
+use seed_tokenizer::{SeedConfig, SeedTokenizer};
+use seed_train::recipes::{BaseLm, encode};
+
+use crate::model::{Model, ModelArguments};
+
+/// The language model and its image tokenizer, as arguments of a command.
+#[derive(Debug, Args)]
+pub(crate) struct LanguageArguments {
+    /// A folder that `seed train lm` wrote; without it the nano language model of this program.
+    #[arg(long, value_name = "DIR")]
+    lm: Option<PathBuf>,
+    /// The OPT that it was trained on, as a folder of transformers' files; without it the nano OPT.
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArguments,
+}
+
+/// How tokens are chosen, as arguments of a command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Decoding")]
+pub(crate) struct DecodingArguments {
+    /// Search with so many hypotheses side by side; the result comes at once, at the end.
+    #[arg(long, value_name = "N", conflicts_with_all = ["temperature", "top_k", "top_p"])]
+    beams: Option<usize>,
+    /// Exponent of the length that beams' scores are divided by.
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "beams")]
+    length_penalty: f64,
+    /// Draw tokens at random, from scores divided by this.
+    #[arg(long, value_name = "X")]
+    temperature: Option<f64>,
+    /// Draw among so many of the most probable tokens.
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
+    /// Draw among the most probable tokens that together have this share.
+    #[arg(long, value_name = "X")]
+    top_p: Option<f64>,
+    /// Seed of the draws.
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    /// Weaken tokens that have occurred by this factor.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    repetition_penalty: f64,
+}
+
+impl DecodingArguments {
+    fn decoding(&self) -> Decoding {
+        if let Some(beams) = self.beams {
+            return Decoding::Beam {
+                beams,
+                length_penalty: self.length_penalty,
+                early_stopping: false,
+            };
+        }
+        if self.temperature.is_none() && self.top_k.is_none() && self.top_p.is_none() {
+            return Decoding::Greedy;
+        }
+        Decoding::Sample {
+            temperature: self.temperature.unwrap_or(1.0),
+            top_k: self.top_k.unwrap_or(0),
+            top_p: self.top_p.unwrap_or(1.0),
+            seed: self.seed,
+        }
+    }
+}
+
+/// A loaded language model with its two tokenizers.
+pub(crate) struct Language {
+    model: SeedLm,
+    about: LmAbout,
+    text: TextTokenizer,
+    images: SeedTokenizer,
+    images_config: SeedConfig,
+    device: Device,
+}
+
+impl LanguageArguments {
+    /// Loads everything, and checks that it belongs together.
+    pub(crate) fn load(&self) -> Result<Language, Box<dyn Error>> {
+        let saved = match &self.lm {
+            Some(folder) => SavedLm::open(folder)?,
+            None => nano::saved()?,
+        };
+        let Model {
+            tokenizer: images,
+            config: images_config,
+            device,
+        } = self.model.load(self.model.open()?)?;
+        let base = match &self.base {
+            Some(folder) => BaseLm::open(folder, &device)?,
+            None if saved.about.base == nano::BASE => BaseLm::nano(&device)?,
+            None => {
+                let base = &saved.about.base;
+                return Err(format!("this language model stands on {base}: name its folder with --base").into());
+            }
+        };
+        let visual = &saved.about.model.visual;
+        let quantizer = &images_config.codes.quantizer;
+        let found = [quantizer.codes, quantizer.dim, images_config.tokens.tokens()];
+        let expected = [visual.codes, visual.code_width, visual.per_image];
+        if found != expected {
+            return Err(format!(
+                "the image tokenizer has {} codes of width {}, {} an image; this language model reads {} of width {}, {} an image: \
+                 name the tokenizer it was trained with by --checkpoint",
+                found[0], found[1], found[2], expected[0], expected[1], expected[2]
+            )
+            .into());
+        }
+        let model = saved.load(base.opt, &device)?;
+        let apart = images.codes.quantize.codebook() - model.vocabulary.codebook.val();
+        let apart = apart.abs().max().into_data().iter::<f32>().next();
+        // Rounding to f16 of unit vectors moves them by less.
+        if apart.is_none_or(|apart| apart.is_nan() || apart > 0.01) {
+            return Err("the image tokenizer's codebook is not the one that this language model reads: name the tokenizer it \
+                 was trained with by --checkpoint"
+                .into());
+        }
+        Ok(Language {
+            model,
+            about: saved.about,
+            text: TextTokenizer::clone(&base.tokenizer),
+            images,
+            images_config,
+            device,
+        })
+    }
+}
+
+impl Language {
+    /// The codes of a picture.
+    pub(crate) fn codes(&self, picture: &std::path::Path) -> Result<Vec<i64>, Box<dyn Error>> {
+        let picture = read_picture(picture, &PictureOptions::default())?;
+        let size = self.images_config.image.image_size;
+        let pixels = EvalTransform::new(size as u32).tensor(&picture, &Normalize::clip());
+        let data = TensorData::new(pixels, [1, 3, size, size]);
+        let codes: Tensor<2, Int> = self.images.encode(Tensor::from_data(data, &self.device));
+        Ok(codes.into_data().iter::<i64>().collect())
+    }
+
+    /// How its sequences are put together.
+    pub(crate) fn about(&self) -> &LmAbout {
+        &self.about
+    }
+
+    /// Says what follows a template's condition, piece by piece as it comes; the whole text.
+    pub(crate) fn say(
+        &self,
+        template: &Template,
+        example: &Example<'_>,
+        decoding: &DecodingArguments,
+        most: usize,
+        out: &mut impl Write,
+    ) -> Result<String, Box<dyn Error>> {
+        let config = GenerationConfig {
+            end: Some(self.about.model.opt.end),
+            ..self.config(decoding, most, true)
+        };
+        let mut ids = Vec::new();
+        let mut said = String::new();
+        let mut failed = None;
+        let generated = generate_with(self.model(), self.prompt(template, example)?, &config, |_, id| {
+            ids.push(id);
+            // A character may end in a later token: only what is whole is shown.
+            let text = self.text.decode(&ids).unwrap_or_default();
+            let shown = text.trim_start().trim_end_matches('\u{fffd}');
+            if let Some(new) = shown.strip_prefix(said.as_str()).filter(|new| !new.is_empty()) {
+                failed = write!(out, "{new}").and_then(|()| out.flush()).err();
+                said.push_str(new);
+            }
+            failed.is_none()
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let text = self.text.decode(&generated.best().swap_remove(0))?;
+        let text = text.trim().to_owned();
+        if said.is_empty() {
+            // Beams come at the end.
+            write!(out, "{text}")?;
+        }
+        Ok(text)
+    }
+
+    /// Draws the codes of an image for a caption, one by one as they come.
+    pub(crate) fn draw(
+        &self,
+        caption: &str,
+        decoding: &DecodingArguments,
+        grammar: bool,
+        mut heard: impl FnMut(usize) -> std::io::Result<()>,
+    ) -> Result<Option<Vec<i64>>, Box<dyn Error>> {
+        let ids = self.model.ids();
+        let example = Example {
+            caption,
+            ..Example::default()
+        };
+        let Prompt::Ids(mut prompt) = self.prompt(&self.about.templates.text_to_image, &example)? else {
+            return Err("the prompt of a drawing is of ids".into());
+        };
+        // An image is asked for: its first mark is given.
+        prompt[0].push(ids.open());
+        let config = self.config(decoding, ids.per_image + 1, grammar);
+        let mut failed = None;
+        let generated = generate_with(&self.model, Prompt::Ids(prompt), &config, |_, id| {
+            if let Some(code) = ids.code(id) {
+                failed = heard(code).err();
+            }
+            failed.is_none()
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let mut image = vec![ids.open()];
+        image.extend(generated.best().swap_remove(0));
+        Ok(ids.codes_in(&image))
+    }
+
+    fn model(&self) -> &SeedLm {
+        &self.model
+    }
+
+    fn prompt(&self, template: &Template, example: &Example<'_>) -> Result<Prompt, Box<dyn Error>> {
+        let encode: Encode<'_> = &encode(&self.text);
+        let opt = &self.about.model.opt;
+        let ids = template.condition(example, &self.model.ids(), opt, encode)?;
+        Ok(Prompt::Ids(vec![ids]))
+    }
+
+    fn config(&self, decoding: &DecodingArguments, most: usize, grammar: bool) -> GenerationConfig {
+        GenerationConfig {
+            max_new_tokens: most,
+            min_new_tokens: 0,
+            end: None,
+            repetition_penalty: decoding.repetition_penalty,
+            decoding: decoding.decoding(),
+            grammar: grammar.then(|| self.model.ids().into()),
+        }
+    }
+}
