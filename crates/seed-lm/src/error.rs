@@ -42,6 +42,14 @@ pub enum LmError {
         /// Which of the batch.
         row: usize,
     },
+    /// Embeddings for another model.
+    #[error("the prompt's embeddings have width {found}, the model's words {expected}")]
+    EmbeddingWidth {
+        /// Width of the embeddings.
+        found: usize,
+        /// Width of the model's word embeddings.
+        expected: usize,
+    },
     /// A code that the codebook does not have.
     #[error("code {code} is beyond the codebook's {codes} codes")]
     CodeOutOfRange {
@@ -116,6 +124,14 @@ pub enum LmError {
 }
 
 impl LmError {
+    /// Refuses an id that a vocabulary of that size does not have.
+    pub(crate) fn check_id(id: u32, size: usize) -> Result<(), Self> {
+        if (id as usize) < size {
+            return Ok(());
+        }
+        Err(Self::IdOutOfRange { id, size })
+    }
+
     /// Refuses a setting unless it holds.
     pub(crate) fn require(
         holds: bool,

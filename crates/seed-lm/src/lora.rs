@@ -131,13 +131,19 @@ struct PeftConfig {
     lora_alpha: f64,
     #[serde(default)]
     lora_dropout: f64,
-    target_modules: Vec<String>,
+    target_modules: PeftTargets,
     #[serde(default = "none")]
     bias: String,
     #[serde(default)]
     use_rslora: bool,
     #[serde(default)]
     use_dora: bool,
+    #[serde(default, skip_serializing)]
+    use_qalora: bool,
+    #[serde(default, skip_serializing)]
+    lora_bias: bool,
+    #[serde(default, skip_serializing)]
+    alora_invocation_tokens: Option<Vec<u32>>,
     #[serde(default)]
     fan_in_fan_out: bool,
     #[serde(default)]
@@ -154,6 +160,14 @@ struct PeftConfig {
     init_lora_weights: serde_json::Value,
 }
 
+/// Names, or one regular expression.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum PeftTargets {
+    Names(Vec<String>),
+    Pattern(String),
+}
+
 fn none() -> String {
     "none".to_owned()
 }
@@ -163,8 +177,8 @@ fn yes() -> serde_json::Value {
 }
 
 impl PeftConfig {
-    /// Refuses what changes the arithmetic and is not here.
-    fn check(&self, path: &str) -> Result<(), LmError> {
+    /// Refuses what changes the arithmetic and is not here; gives the names of the targets.
+    fn check(&self, path: &str) -> Result<Vec<String>, LmError> {
         let refuse = |option, value: String| {
             Err(LmError::AdapterOption {
                 path: path.to_owned(),
@@ -184,6 +198,12 @@ impl PeftConfig {
         for (option, on) in [
             ("use_rslora", self.use_rslora),
             ("use_dora", self.use_dora),
+            ("use_qalora", self.use_qalora),
+            ("lora_bias", self.lora_bias),
+            (
+                "alora_invocation_tokens",
+                self.alora_invocation_tokens.is_some(),
+            ),
             ("fan_in_fan_out", self.fan_in_fan_out),
             ("rank_pattern", !self.rank_pattern.is_empty()),
             ("alpha_pattern", !self.alpha_pattern.is_empty()),
@@ -192,7 +212,10 @@ impl PeftConfig {
                 return refuse(option, "set".to_owned());
             }
         }
-        Ok(())
+        match &self.target_modules {
+            PeftTargets::Names(names) => Ok(names.clone()),
+            PeftTargets::Pattern(pattern) => refuse("target_modules", pattern.clone()),
+        }
     }
 }
 
@@ -260,12 +283,12 @@ impl Adapter {
             path: name.to_owned(),
             reason: format!("not the settings of a LoRA adapter: {error}"),
         })?;
-        peft.check(name)?;
+        let targets = peft.check(name)?;
         let config = LoraConfig {
             rank: peft.r,
             alpha: peft.lora_alpha,
             dropout: peft.lora_dropout,
-            targets: peft.target_modules,
+            targets,
         };
         let adapter = config.init(layers, device)?;
         let keys = adapter.keys();
@@ -300,10 +323,13 @@ impl Adapter {
             r: self.config.rank,
             lora_alpha: self.config.alpha,
             lora_dropout: self.config.dropout,
-            target_modules: self.config.targets.clone(),
+            target_modules: PeftTargets::Names(self.config.targets.clone()),
             bias: none(),
             use_rslora: false,
             use_dora: false,
+            use_qalora: false,
+            lora_bias: false,
+            alora_invocation_tokens: None,
             fan_in_fan_out: false,
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::VisualGrammar;
+use super::{Allowed, VisualGrammar};
 use crate::LmError;
 
 /// How the next token is chosen.
@@ -74,14 +74,27 @@ impl GenerationConfig {
         }
     }
 
-    /// Refuses settings outside their ranges.
+    /// Refuses settings outside their ranges, for a model with `vocabulary` ids.
     ///
     /// # Errors
     ///
-    /// [`LmError::Setting`].
-    pub fn validate(&self) -> Result<(), LmError> {
+    /// [`LmError::Setting`], [`LmError::IdOutOfRange`].
+    pub fn validate(&self, vocabulary: usize) -> Result<(), LmError> {
         let most = self.max_new_tokens;
         LmError::require(most > 0, "max_new_tokens", most, "at least 1")?;
+        let least = self.min_new_tokens;
+        LmError::require(
+            least <= most,
+            "min_new_tokens",
+            least,
+            "at most max_new_tokens",
+        )?;
+        if let Some(id) = self.end {
+            LmError::check_id(id, vocabulary)?;
+        }
+        if let Some(grammar) = &self.grammar {
+            grammar.validate(vocabulary)?;
+        }
         let penalty = self.repetition_penalty;
         let sound = penalty.is_finite() && penalty > 0.0;
         LmError::require(sound, "repetition_penalty", penalty, "above 0")?;
@@ -126,11 +139,15 @@ impl GenerationConfig {
                 }
             }
         }
-        if let Some(end) = self.end.filter(|_| new < self.min_new_tokens) {
-            scores[end as usize] = f32::NEG_INFINITY;
-        }
-        if let Some(grammar) = &self.grammar {
+        let allowed = self.grammar.as_ref().map(|grammar| {
             grammar.apply(sequence, scores);
+            grammar.after(sequence)
+        });
+        // Where the mark that closes an image is the end, it closes the image all the same.
+        if new < self.min_new_tokens && allowed != Some(Allowed::Close) {
+            if let Some(end) = self.end {
+                scores[end as usize] = f32::NEG_INFINITY;
+            }
         }
     }
 }

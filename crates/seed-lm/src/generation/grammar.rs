@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::VisualIds;
+use crate::{LmError, VisualIds};
 
 /// Ids that may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,21 @@ impl From<VisualIds> for VisualGrammar {
 }
 
 impl VisualGrammar {
+    /// Refuses a form that no image can have in a vocabulary of that size.
+    pub(super) fn validate(&self, vocabulary: usize) -> Result<(), LmError> {
+        let codes = &self.codes;
+        let sound = !codes.is_empty()
+            && !codes.contains(&self.open)
+            && !codes.contains(&self.close)
+            && self.open != self.close;
+        let expected = "some ids, none of them a mark, and the two marks two";
+        LmError::require(sound, "grammar.codes", format!("{codes:?}"), expected)?;
+        for id in [self.open, self.close, codes.end - 1] {
+            LmError::check_id(id, vocabulary)?;
+        }
+        Ok(())
+    }
+
     /// What may follow a sequence, its prompt included.
     pub fn after(&self, sequence: &[u32]) -> Allowed {
         let inside = sequence

@@ -46,7 +46,8 @@ impl Generated {
 ///
 /// # Errors
 ///
-/// [`LmError::Setting`], [`LmError::EmptyPrompt`], [`LmError::IdOutOfRange`], [`LmError::TooLong`].
+/// [`LmError::Setting`], [`LmError::EmptyPrompt`], [`LmError::IdOutOfRange`], [`LmError::TooLong`],
+/// [`LmError::EmbeddingWidth`].
 pub fn generate<M: CausalLm>(
     model: &M,
     prompt: Prompt,
@@ -67,7 +68,10 @@ pub fn generate_with<M: CausalLm>(
     config: &GenerationConfig,
     heard: impl FnMut(usize, u32) -> bool,
 ) -> Result<Generated, LmError> {
-    config.validate()?;
+    config.validate(model.vocabulary())?;
+    if matches!(&prompt, Prompt::Ids(rows) if rows.is_empty()) {
+        return Ok(Generated { rows: Vec::new() });
+    }
     let reading = Reading::start(model, prompt, config.max_new_tokens)?;
     match config.decoding {
         Decoding::Beam {
@@ -96,9 +100,13 @@ impl Reading {
         let device = model.device();
         let (ids, embeddings, mask) = match prompt {
             Prompt::Embeddings(embeddings) => {
-                let [batch, length, _] = embeddings.dims();
+                let [batch, length, found] = embeddings.dims();
                 if length == 0 {
                     return Err(LmError::EmptyPrompt { row: 0 });
+                }
+                let expected = model.config().embed_width;
+                if found != expected {
+                    return Err(LmError::EmbeddingWidth { found, expected });
                 }
                 (vec![Vec::new(); batch], embeddings, None)
             }
@@ -108,8 +116,8 @@ impl Reading {
                     if ids.is_empty() {
                         return Err(LmError::EmptyPrompt { row });
                     }
-                    if let Some(id) = ids.iter().copied().find(|id| *id as usize >= size) {
-                        return Err(LmError::IdOutOfRange { id, size });
+                    for id in ids {
+                        LmError::check_id(*id, size)?;
                     }
                 }
                 let length = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -132,7 +140,7 @@ impl Reading {
             }
         };
         let [batch, length, _] = embeddings.dims();
-        let mut cache = model.cache(batch, length + new)?;
+        let mut cache = model.cache(batch, length.saturating_add(new))?;
         let scores = model.step(embeddings, mask, &mut cache);
         Ok(Self { ids, cache, scores })
     }

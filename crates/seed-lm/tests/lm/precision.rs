@@ -1,0 +1,101 @@
+//! Weights kept in half precision.
+
+use burn::tensor::{DType, Tensor};
+use seed_device::test_device;
+use seed_lm::{
+    LoraConfig, Opt,
+    generation::{GenerationConfig, Prompt, generate},
+};
+
+use crate::models::{adapter, apart, assert_close, checkpoint, configs, ids, logits, numbers};
+
+const TOKENS: [[i64; 6]; 2] = [[2, 5, 9, 14, 3, 3], [2, 17, 4, 29, 6, 11]];
+
+fn largest(tensor: Tensor<2>) -> f32 {
+    numbers(tensor)
+        .into_iter()
+        .fold(0.0, |most, value| most.max(value.abs()))
+}
+
+#[test]
+fn half_weights_are_close_to_whole_ones() {
+    let device = test_device();
+    for config in configs() {
+        device.seed(61);
+        let model = config.init(&device).unwrap();
+        let file = checkpoint(&model);
+        let load = |dtype| config.init(&device).unwrap().load(&file, dtype).unwrap().0;
+        let tokens = ids(TOKENS, &device);
+        let expected = logits(&model, tokens.clone());
+        assert_close(
+            logits(&load(DType::F32), tokens.clone()),
+            expected.clone(),
+            0.0,
+        );
+        let scale = largest(expected.clone());
+        // Their mantissas have 11 and 8 bits.
+        for (dtype, most) in [(DType::F16, 4e-3), (DType::BF16, 3e-2)] {
+            let mut half = load(dtype);
+            for (name, linear) in half.linears_mut() {
+                assert_eq!(linear.weight.val().dtype(), dtype, "{name}");
+            }
+            assert_eq!(half.embed_tokens.weight.val().dtype(), DType::F32);
+            let difference = apart(logits(&half, tokens.clone()), expected.clone());
+            assert!(
+                difference > 0.0 && difference <= most * scale,
+                "{difference} of {scale}"
+            );
+        }
+    }
+}
+
+/// What follows a prompt, read whole each time.
+fn without_cache(model: &Opt, prompt: &[i64], new: usize) -> Vec<u32> {
+    let mut all = prompt.to_vec();
+    for _ in 0..new {
+        let tokens = Tensor::<1, burn::tensor::Int>::from_data(all.as_slice(), &model.device());
+        let scores = logits(model, tokens.unsqueeze());
+        let last = scores.dims()[0] - 1;
+        let id = scores
+            .narrow(0, last, 1)
+            .argmax(1)
+            .into_data()
+            .iter::<i64>()
+            .next();
+        all.push(id.unwrap());
+    }
+    all[prompt.len()..].iter().map(|id| *id as u32).collect()
+}
+
+#[test]
+fn half_weights_generate_and_take_adapters() {
+    let device = test_device();
+    let config = &configs()[0];
+    device.seed(62);
+    let file = checkpoint(&config.init(&device).unwrap());
+    for (dtype, most) in [(DType::F16, 1e-2), (DType::BF16, 1e-1)] {
+        let (mut model, _) = config.init(&device).unwrap().load(&file, dtype).unwrap();
+        let greedy = GenerationConfig::greedy(7, None);
+        let found = generate(&model, Prompt::Ids(vec![vec![2, 5, 9]]), &greedy).unwrap();
+        assert_eq!(found.best()[0], without_cache(&model, &[2, 5, 9], 7));
+
+        let lora = LoraConfig {
+            rank: 2,
+            dropout: 0.0,
+            ..LoraConfig::default()
+        };
+        let adapter = adapter(&model, &lora, 63, &device);
+        let plain = logits(&model, ids(TOKENS, &device));
+        adapter.clone().attach(model.linears_mut()).unwrap();
+        let attached = logits(&model, ids(TOKENS, &device));
+        assert!(apart(plain, attached.clone()) > 1e-2);
+        adapter.merge(model.linears_mut()).unwrap();
+        for (_, linear) in model.linears_mut() {
+            assert_eq!(linear.weight.val().dtype(), dtype);
+        }
+        // The merged weights are rounded once more.
+        let merged = logits(&model, ids(TOKENS, &device));
+        let difference = apart(merged, attached.clone()) / largest(attached);
+        assert!(difference <= most, "{dtype:?}: {difference}");
+    }
+}
