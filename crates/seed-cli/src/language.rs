@@ -103,12 +103,19 @@ impl LanguageArguments {
             None if saved.about.base == nano::BASE => BaseLm::nano(&device)?,
             None => {
                 let base = &saved.about.base;
-                return Err(format!("this language model stands on {base}: name its folder with --base").into());
+                return Err(format!(
+                    "this language model stands on {base}: name its folder with --base"
+                )
+                .into());
             }
         };
         let visual = &saved.about.model.visual;
         let quantizer = &images_config.codes.quantizer;
-        let found = [quantizer.codes, quantizer.dim, images_config.tokens.tokens()];
+        let found = [
+            quantizer.codes,
+            quantizer.dim,
+            images_config.tokens.tokens(),
+        ];
         let expected = [visual.codes, visual.code_width, visual.per_image];
         if found != expected {
             return Err(format!(
@@ -170,17 +177,25 @@ impl Language {
         let mut ids = Vec::new();
         let mut said = String::new();
         let mut failed = None;
-        let generated = generate_with(self.model(), self.prompt(template, example)?, &config, |_, id| {
-            ids.push(id);
-            // A character may end in a later token: only what is whole is shown.
-            let text = self.text.decode(&ids).unwrap_or_default();
-            let shown = text.trim_start().trim_end_matches('\u{fffd}');
-            if let Some(new) = shown.strip_prefix(said.as_str()).filter(|new| !new.is_empty()) {
-                failed = write!(out, "{new}").and_then(|()| out.flush()).err();
-                said.push_str(new);
-            }
-            failed.is_none()
-        })?;
+        let generated = generate_with(
+            self.model(),
+            self.prompt(template, example)?,
+            &config,
+            |_, id| {
+                ids.push(id);
+                // A character may end in a later token: only what is whole is shown.
+                let text = self.text.decode(&ids).unwrap_or_default();
+                let shown = text.trim_start().trim_end_matches('\u{fffd}');
+                if let Some(new) = shown
+                    .strip_prefix(said.as_str())
+                    .filter(|new| !new.is_empty())
+                {
+                    failed = write!(out, "{new}").and_then(|()| out.flush()).err();
+                    said.push_str(new);
+                }
+                failed.is_none()
+            },
+        )?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -206,7 +221,8 @@ impl Language {
             caption,
             ..Example::default()
         };
-        let Prompt::Ids(mut prompt) = self.prompt(&self.about.templates.text_to_image, &example)? else {
+        let Prompt::Ids(mut prompt) = self.prompt(&self.about.templates.text_to_image, &example)?
+        else {
             return Err("the prompt of a drawing is of ids".into());
         };
         // An image is asked for: its first mark is given.

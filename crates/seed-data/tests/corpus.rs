@@ -11,7 +11,11 @@ use seed_data::{
 };
 
 /// File in `corpus`, blake3.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
+    (
+        "wordnet/glosses.txt.xz",
+        "7a086c58683307d24644c00e66335aa7c59967fe03f37fb7950cf5efe0c364a9",
+    ),
     (
         "emojibase/concepts.json.xz",
         "04af297b43c6910720a7d36229752e135c9cbe608c74d76b512260f745c966af",

@@ -50,7 +50,13 @@ impl Arguments {
         };
         let template = &language.about().templates.question;
         let mut stdout = std::io::stdout().lock();
-        language.say(template, &example, &self.decoding, self.max_new_tokens, &mut stdout)?;
+        language.say(
+            template,
+            &example,
+            &self.decoding,
+            self.max_new_tokens,
+            &mut stdout,
+        )?;
         writeln!(stdout)?;
         Ok(Status::Done)
     }

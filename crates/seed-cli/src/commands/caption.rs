@@ -58,7 +58,13 @@ impl Arguments {
             };
             let say = |out: &mut dyn Write| {
                 let mut out = out;
-                language.say(template, &example, &self.decoding, self.max_new_tokens, &mut out)
+                language.say(
+                    template,
+                    &example,
+                    &self.decoding,
+                    self.max_new_tokens,
+                    &mut out,
+                )
             };
             match self.format {
                 Format::Table => {

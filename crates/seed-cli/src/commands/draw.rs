@@ -75,7 +75,9 @@ impl Arguments {
             (true, _) => writeln!(stdout)?,
         }
         if codes.is_none() {
-            eprintln!("the image is malformed: it does not have exactly its codes and its closing mark");
+            eprintln!(
+                "the image is malformed: it does not have exactly its codes and its closing mark"
+            );
             return Ok(Status::Partly);
         }
         Ok(Status::Done)
