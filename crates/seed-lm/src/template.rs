@@ -242,6 +242,7 @@ mod tests {
         (ids, OptConfig::pre_norm(200, 8, 1, 1))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "an `Encode`")]
     fn letters(text: &str) -> Result<Vec<u32>, LmError> {
         Ok(text.bytes().map(u32::from).collect())
     }

@@ -16,7 +16,7 @@ pub struct Hypothesis {
 /// The beams of one item.
 #[derive(Debug)]
 pub(super) struct Beams {
-    beams: usize,
+    count: usize,
     length_penalty: f64,
     early_stopping: bool,
     /// Running hypotheses, best first; the same number always, those of −∞ being no hypotheses.
@@ -39,7 +39,7 @@ impl Beams {
             score: if beam == 0 { 0.0 } else { f64::NEG_INFINITY },
         });
         Self {
-            beams,
+            count: beams,
             length_penalty,
             early_stopping,
             running: running.collect(),
@@ -61,7 +61,7 @@ impl Beams {
             if hypothesis.score == f64::NEG_INFINITY {
                 continue;
             }
-            for (id, score) in best(row, 2 * self.beams) {
+            for (id, score) in best(row, 2 * self.count) {
                 candidates.push((hypothesis.score + f64::from(score), beam, id));
             }
         }
@@ -69,7 +69,7 @@ impl Beams {
             b.0.total_cmp(&a.0)
                 .then_with(|| (a.1, a.2).cmp(&(b.1, b.2)))
         });
-        candidates.truncate(2 * self.beams);
+        candidates.truncate(2 * self.count);
         let continued = |(score, beam, id): (f64, usize, u32)| {
             let mut ids = self.running[beam].ids.clone();
             ids.push(id);
@@ -83,10 +83,10 @@ impl Beams {
                 continue;
             }
             if last || Some(candidate.2) == end {
-                if rank < self.beams && !self.closed {
+                if rank < self.count && !self.closed {
                     finished.push(continued(candidate));
                 }
-            } else if running.len() < self.beams {
+            } else if running.len() < self.count {
                 parents.push(candidate.1);
                 running.push(continued(candidate));
             }
@@ -96,8 +96,8 @@ impl Beams {
             self.finished.push(hypothesis);
         }
         self.finished.sort_by(|a, b| b.score.total_cmp(&a.score));
-        self.finished.truncate(self.beams);
-        while running.len() < self.beams {
+        self.finished.truncate(self.count);
+        while running.len() < self.count {
             // No hypothesis: it copies the first row and is never continued.
             parents.push(0);
             let ids = running
@@ -114,7 +114,7 @@ impl Beams {
     }
 
     fn close(&mut self) {
-        let Some(worst) = self.finished.get(self.beams - 1).map(|h| h.score) else {
+        let Some(worst) = self.finished.get(self.count - 1).map(|h| h.score) else {
             // Without a continuation there is nothing to wait for.
             self.closed |= self.running[0].score == f64::NEG_INFINITY;
             return;

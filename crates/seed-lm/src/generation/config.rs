@@ -124,7 +124,7 @@ impl GenerationConfig {
     ///
     /// `sequence` is the whole row so far, `new` how many of its tokens were generated.
     pub(super) fn process(&self, sequence: &[u32], new: usize, scores: &mut [f32]) {
-        if self.repetition_penalty != 1.0 {
+        if (self.repetition_penalty - 1.0).abs() > 0.0 {
             let penalty = self.repetition_penalty as f32;
             let mut seen: Vec<u32> = sequence.to_vec();
             seen.sort_unstable();
@@ -144,10 +144,9 @@ impl GenerationConfig {
             grammar.after(sequence)
         });
         // Where the mark that closes an image is the end, it closes the image all the same.
-        if new < self.min_new_tokens && allowed != Some(Allowed::Close) {
-            if let Some(end) = self.end {
-                scores[end as usize] = f32::NEG_INFINITY;
-            }
+        let early = new < self.min_new_tokens && allowed != Some(Allowed::Close);
+        if let Some(end) = self.end.filter(|_| early) {
+            scores[end as usize] = f32::NEG_INFINITY;
         }
     }
 }

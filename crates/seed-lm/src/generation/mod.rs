@@ -18,6 +18,7 @@ use beam::Beams;
 
 /// What generation goes on from.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one a call, and moved into it")]
 pub enum Prompt {
     /// Ids of each row; shorter rows are padded on the left.
     Ids(Vec<Vec<u32>>),

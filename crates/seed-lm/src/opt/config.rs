@@ -59,8 +59,8 @@ struct Published {
     enable_bias: bool,
     #[serde(default = "yes")]
     layer_norm_elementwise_affine: bool,
-    #[serde(default)]
-    _remove_final_layer_norm: bool,
+    #[serde(default, rename = "_remove_final_layer_norm")]
+    without_final_norm: bool,
     #[serde(default)]
     dropout: f64,
     #[serde(default = "two")]
@@ -155,7 +155,7 @@ impl OptConfig {
                 "layers without bias or norms without scale are not supported".to_owned(),
             );
         }
-        if published._remove_final_layer_norm {
+        if published.without_final_norm {
             return refuse("`_remove_final_layer_norm` is not supported".to_owned());
         }
         let config = Self {
