@@ -11,7 +11,7 @@ use seed_lm::{
     nano,
 };
 use seed_tokenizer::{SeedConfig, SeedTokenizer};
-use seed_train::recipes::{BaseLm, encode};
+use seed_train::recipes::{BaseLm, code_vectors, encode};
 
 use crate::model::{Model, ModelArguments};
 
@@ -119,16 +119,20 @@ impl LanguageArguments {
         let expected = [visual.codes, visual.code_width, visual.per_image];
         if found != expected {
             return Err(format!(
-                "the image tokenizer has {} codes of width {}, {} an image; this language model reads {} of width {}, {} an image: \
-                 name the tokenizer it was trained with by --checkpoint",
-                found[0], found[1], found[2], expected[0], expected[1], expected[2]
+                "the image tokenizer has {} codes, {} an image; this language model reads {}, {} an image: name the tokenizer it \
+                 was trained with by --checkpoint",
+                found[0], found[1], expected[0], expected[1]
             )
             .into());
         }
         let model = saved.load(base.opt, &device)?;
-        let apart = images.codes.quantize.codebook() - model.vocabulary.codebook.val();
-        let apart = apart.abs().max().into_data().iter::<f32>().next();
-        // Rounding to f16 of unit vectors moves them by less.
+        let vectors = code_vectors(&images, visual.vectors);
+        let own = model.vocabulary.codebook.val();
+        let size = own.clone().abs().max();
+        let apart = (vectors.dims() == own.dims())
+            .then(|| ((vectors - own).abs().max() / size).into_data());
+        let apart = apart.and_then(|apart| apart.iter::<f32>().next());
+        // Rounding to f16 moves them by less.
         if apart.is_none_or(|apart| apart.is_nan() || apart > 0.01) {
             return Err("the image tokenizer's codebook is not the one that this language model reads: name the tokenizer it \
                  was trained with by --checkpoint"

@@ -13,7 +13,11 @@ fn definitions_are_lines_of_words() {
     for line in &lines {
         let (words, definition) = line.split_once(": ").unwrap();
         assert!(!words.is_empty() && !definition.is_empty(), "{line}");
-        assert!(line.chars().all(|c| !c.is_uppercase() && !c.is_ascii_digit()), "{line}");
+        assert!(
+            line.chars()
+                .all(|c| !c.is_uppercase() && !c.is_ascii_digit()),
+            "{line}"
+        );
     }
 }
 
@@ -36,7 +40,10 @@ fn nothing_of_a_held_out_concept_is_trained_on() {
         assert!(!held_out.contains(line), "{line}");
         let words = line.split(':').next().unwrap();
         if line.contains(": ") {
-            assert!(!words.split(", ").any(|word| held_out.contains(word)), "{line}");
+            assert!(
+                !words.split(", ").any(|word| held_out.contains(word)),
+                "{line}"
+            );
         }
     }
     // Each caption of the training split, as often as asked for.

@@ -19,4 +19,6 @@ pub use saved::{ADAPTER_FOLDER, LmAbout, SavedLm, VOCABULARY_FILE, save_lm};
 pub use seed_lm::{CausalLm, SeedLm, SeedLmConfig, log_likelihoods, visual_vocabulary_keys};
 pub use sequence_batch::SequenceBatch;
 pub use template::{Encode, Example, Sequence, Template, Templates};
-pub use visual_vocabulary::{VisualHead, VisualIds, VisualVocabulary, VisualVocabularyConfig};
+pub use visual_vocabulary::{
+    CodeVectors, VisualHead, VisualIds, VisualVocabulary, VisualVocabularyConfig,
+};

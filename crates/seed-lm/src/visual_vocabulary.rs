@@ -22,12 +22,28 @@ pub enum VisualHead {
     Free,
 }
 
+/// What stands for a code before the projection.
+///
+/// SEED's author says: the vectors looked up in the codebook. The paper's figure allows the other reading, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeVectors {
+    /// Its vector in the codebook (32 wide in SEED).
+    #[default]
+    Codebook,
+    /// What the tokenizer's own decoding layer makes of it (`decode_task_layer`, 768 wide in SEED).
+    Decoded,
+}
+
 /// Sizes and options of a [`VisualVocabulary`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisualVocabularyConfig {
     /// Number of codes.
     pub codes: usize,
+    /// What stands for a code.
+    #[serde(default)]
+    pub vectors: CodeVectors,
     /// Width of a code's vector.
     pub code_width: usize,
     /// Codes of an image.
@@ -155,7 +171,7 @@ impl VisualVocabularyConfig {
 /// The rows that a language model's vocabulary grows by: `projection(codebook)`, `IMG`, `/IMG`.
 #[derive(Module, Debug)]
 pub struct VisualVocabulary {
-    /// The tokenizer's codebook `[codes, code_width]`, frozen.
+    /// The vectors of the tokenizer's codes `[codes, code_width]`, frozen.
     pub codebook: Param<Tensor<2>>,
     /// `[code_width → width of word embeddings]`
     pub projection: Linear,

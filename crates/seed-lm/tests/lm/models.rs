@@ -35,6 +35,7 @@ pub(crate) fn visual_config(opt: &OptConfig, head: VisualHead) -> SeedLmConfig {
         opt: opt.clone(),
         visual: VisualVocabularyConfig {
             codes: CODES,
+            vectors: seed_lm::CodeVectors::Codebook,
             code_width: 6,
             per_image: PER_IMAGE,
             head,

@@ -34,11 +34,7 @@ pub(super) fn run(case: &Case<'_>, out: &mut Recorder<'_>) -> Result<(), ParityE
 }
 
 /// Any ids as text, broken UTF-8 included; and the tokenizer made of a release's two files.
-fn decoding(
-    case: &Case<'_>,
-    out: &mut Recorder<'_>,
-    golden: &[Value],
-) -> Result<(), ParityError> {
+fn decoding(case: &Case<'_>, out: &mut Recorder<'_>, golden: &[Value]) -> Result<(), ParityError> {
     let folder = case.path("opt");
     let tokenizer = byte_bpe_of_files(&folder.join("vocab.json"), &folder.join("merges.txt"))?;
     let (mut found, mut expected) = (Vec::new(), Vec::new());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use seed_data::{Style, TextTokenizer, TrainTransform};
 use seed_encoders::nano::{self, NanoClip};
-use seed_lm::{LoraConfig, Templates, VisualHead};
+use seed_lm::{CodeVectors, LoraConfig, Templates, VisualHead};
 use seed_tokenizer::{SeedConfig, StageTwoWeights};
 
 use super::{
@@ -109,6 +109,7 @@ impl LmTrainingConfig {
         };
         Self {
             lora: LoraConfig::default(),
+            vectors: CodeVectors::Decoded,
             head: VisualHead::Tied,
             visual_input: VisualInput::Codes,
             templates: Templates::default(),

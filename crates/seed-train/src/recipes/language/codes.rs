@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use seed_data::{Cache, CacheKey, DataError, PairSet, Rows};
+use seed_lm::CodeVectors;
 use seed_tokenizer::{PublishedTokenizer, SeedTokenizer};
 use seed_weights::Checkpoint;
 
@@ -43,6 +44,11 @@ impl FrozenTokenizer {
             published,
             device: device.clone(),
         })
+    }
+
+    /// What stands for each code in a language model's vocabulary, `[codes, width]`.
+    pub fn code_vectors(&self, vectors: CodeVectors) -> Tensor<2> {
+        code_vectors(&self.model, vectors)
     }
 
     /// Codes of each picture of a set in each view; `renderings` are the same pairs drawn in several styles.
@@ -131,6 +137,18 @@ impl CodeRows {
             .chunks_exact(2)
             .map(|pair| i64::from(u16::from_le_bytes([pair[0], pair[1]])))
             .collect())
+    }
+}
+
+/// What stands for each code of a tokenizer in a language model's vocabulary, `[codes, width]`.
+pub fn code_vectors(tokenizer: &SeedTokenizer, vectors: CodeVectors) -> Tensor<2> {
+    let codebook = tokenizer.codes.quantize.codebook();
+    match vectors {
+        CodeVectors::Codebook => codebook,
+        CodeVectors::Decoded => tokenizer
+            .codes
+            .decode_vectors(codebook.unsqueeze::<3>())
+            .squeeze_dim(0),
     }
 }
 

@@ -9,8 +9,8 @@ use seed_data::{
     TrainTransform,
 };
 use seed_lm::{
-    Example, LmAbout, LmError, LoraConfig, Opt, SeedLm, SeedLmConfig, Sequence, SequenceBatch,
-    Templates, VisualHead, VisualIds, VisualVocabularyConfig,
+    CodeVectors, Example, LmAbout, LmError, LoraConfig, Opt, SeedLm, SeedLmConfig, Sequence,
+    SequenceBatch, Templates, VisualHead, VisualIds, VisualVocabularyConfig,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -99,6 +99,8 @@ pub struct LmPhase {
 pub struct LmTrainingConfig {
     /// The adapter.
     pub lora: LoraConfig,
+    /// What stands for a code in the vocabulary.
+    pub vectors: CodeVectors,
     /// How the scores of codes are made.
     pub head: VisualHead,
     /// What the language model reads in the place of an image.
@@ -239,13 +241,17 @@ impl LmTraining<'_> {
         let image = &self.images.published.config;
         let quantizer = &image.codes.quantizer;
         let (codes, code_width) = match self.config.visual_input {
-            VisualInput::Codes => (quantizer.codes, quantizer.dim),
+            VisualInput::Codes => match self.config.vectors {
+                CodeVectors::Codebook => (quantizer.codes, quantizer.dim),
+                CodeVectors::Decoded => (quantizer.codes, image.codes.width),
+            },
             VisualInput::Embeddings => (1, image.tokens.width()),
         };
         SeedLmConfig {
             opt: self.base.opt.config().clone(),
             visual: VisualVocabularyConfig {
                 codes,
+                vectors: self.config.vectors,
                 code_width,
                 per_image: image.tokens.tokens(),
                 head: self.config.head,
@@ -277,8 +283,8 @@ impl LmTraining<'_> {
         let adapter = self.config.lora.init(&base.linears_mut(), &device)?;
         let mut vocabulary = model.visual.init(model.opt.embed_width, &device)?;
         if self.config.visual_input == VisualInput::Codes {
-            let codebook = self.images.model.codes.quantize.codebook();
-            vocabulary = vocabulary.with_codebook(codebook)?;
+            let vectors = self.images.code_vectors(self.config.vectors);
+            vocabulary = vocabulary.with_codebook(vectors)?;
         }
         vocabulary.codebook = vocabulary.codebook.set_require_grad(false);
         let mut trainee = LmTrainee {
