@@ -1,0 +1,82 @@
+"""The works of `benches/lm` as a user of transformers and PEFT would write them.
+
+    python lm.py SPEC
+
+SPEC (JSON) names the folder of the model, the work and its sizes. Prints one line of JSON: losses and gradient norms of
+every step or the tokens, the time of every step or token, memory.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from nano import memory
+from transformers import OPTForCausalLM
+
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+
+def read(spec, **options):
+    return OPTForCausalLM.from_pretrained(spec["model"], dtype=DTYPES[spec["dtype"]], **options)
+
+
+def train(spec):
+    from peft import PeftModel
+
+    base = read(spec, dropout=0.0, attention_dropout=0.0)
+    model = PeftModel.from_pretrained(base, Path(spec["model"]) / "adapter", is_trainable=True)
+    model.train()
+    if not spec["chance"]:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=spec["rate"], weight_decay=0.0)
+    ids = torch.tensor(spec["ids"])
+    losses, norms, ms = [], [], []
+    for step in range(spec["warmup"] + spec["steps"]):
+        begun = time.perf_counter()
+        optimizer.zero_grad()
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(learned, spec["clip"])
+        optimizer.step()
+        losses.append(loss.item())
+        norms.append(norm.item())
+        if step >= spec["warmup"]:
+            ms.append(1e3 * (time.perf_counter() - begun))
+    return {"losses": losses, "norms": norms, "ms": ms}
+
+
+@torch.inference_mode()
+def decode(spec):
+    """The loop inside `generate`, without what else that does for each token."""
+    model = read(spec).eval()
+    prompt = torch.tensor(spec["ids"])
+    first, ms = [], []
+    for run in range(spec["warmup"] + spec["steps"]):
+        begun = time.perf_counter()
+        found, past, tokens = [], None, prompt
+        while len(found) < spec["tokens"]:
+            output = model(input_ids=tokens, past_key_values=past, use_cache=True, logits_to_keep=1)
+            past, tokens = output.past_key_values, output.logits[:, -1].argmax(-1, keepdim=True)
+            found.append(tokens.item())
+            now = time.perf_counter()
+            if run >= spec["warmup"]:
+                (ms if len(found) > 1 else first).append(1e3 * (now - begun))
+            begun = now
+    return {"tokens": found, "first_ms": first, "ms": ms}
+
+
+def main():
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    torch.set_num_threads(spec["threads"])
+    base = memory("VmHWM")
+    answer = (train if spec["work"].startswith("train") else decode)(spec)
+    print(json.dumps({**answer, "base_mb": base, "peak_mb": memory("VmHWM")}))
+
+
+if __name__ == "__main__":
+    main()
