@@ -208,6 +208,23 @@ impl VisualVocabulary {
         Ok(self)
     }
 
+    /// The same with the projection scaled so that codes enter the language model as large as its words do:
+    /// `deviation` is that of the word embeddings.
+    pub fn as_large_as(mut self, deviation: f64) -> Self {
+        let codes = self.projection.forward(self.codebook.val());
+        let own = codes.square().mean().sqrt().into_data();
+        let own = own.iter::<f64>().next().unwrap_or(0.0);
+        if own > 0.0 {
+            let scale = deviation / own;
+            let weight = self.projection.weight;
+            let (id, device) = (weight.id, weight.lazy_device());
+            let scaled = weight.val().mul_scalar(scale).into_data();
+            let scaled = Tensor::from_data(scaled, &device);
+            self.projection.weight = weight.transform_for_load(scaled, id);
+        }
+        self
+    }
+
     /// Embeddings of all codes, `IMG` and `/IMG`: `[codes + 2, width]`.
     pub fn table(&self) -> Tensor<2> {
         let codes = self.projection.forward(self.codebook.val());

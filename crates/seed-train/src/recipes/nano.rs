@@ -108,7 +108,13 @@ impl LmTrainingConfig {
             },
         };
         Self {
-            lora: LoraConfig::default(),
+            // A narrow model needs a larger share of its width, and a short training no dropout.
+            lora: LoraConfig {
+                rank: 64,
+                alpha: 128.0,
+                dropout: 0.0,
+                ..LoraConfig::default()
+            },
             vectors: CodeVectors::Decoded,
             head: VisualHead::Tied,
             visual_input: VisualInput::Codes,
@@ -117,8 +123,8 @@ impl LmTrainingConfig {
             render_size: 80,
             views: 6,
             transform: view_transform(),
-            image_to_text: phase(400, 4e-3, [0.8, 0.0, 0.2]),
-            joint: phase(800, 4e-3, [0.4, 0.45, 0.15]),
+            image_to_text: phase(600, 2e-3, [0.8, 0.0, 0.2]),
+            joint: phase(800, 2e-3, [0.4, 0.45, 0.15]),
         }
     }
 

@@ -284,7 +284,10 @@ impl LmTraining<'_> {
         let mut vocabulary = model.visual.init(model.opt.embed_width, &device)?;
         if self.config.visual_input == VisualInput::Codes {
             let vectors = self.images.code_vectors(self.config.vectors);
-            vocabulary = vocabulary.with_codebook(vectors)?;
+            let words = self.base.opt.embed_tokens.weight.val();
+            let deviation = words.square().mean().sqrt().into_data();
+            let deviation = deviation.iter::<f64>().next().unwrap_or(1.0);
+            vocabulary = vocabulary.with_codebook(vectors)?.as_large_as(deviation);
         }
         vocabulary.codebook = vocabulary.codebook.set_require_grad(false);
         let mut trainee = LmTrainee {
