@@ -17,9 +17,11 @@ const CASES: &[(&str, usize)] = &[
     ("05_seed_v2_head", 28),
     ("06_end_to_end_v1", 16),
     ("07_preprocessing", 75),
+    ("08_opt", 54),
+    ("09_lora", 208),
     ("10_clip", 9),
     ("12_metrics", 32),
-    ("13_tokenizers", 8),
+    ("13_tokenizers", 13),
 ];
 
 fn kit() -> Kit {

@@ -172,6 +172,70 @@ fn stdin_is_a_picture_or_a_list_of_paths() {
 }
 
 #[test]
+fn a_picture_becomes_words_and_words_become_codes() {
+    let folder = pictures();
+    let picture = folder.path().join("a.png");
+    let caption = ok(&["caption", text(&picture)]);
+    assert!(!caption.trim().is_empty());
+    assert_eq!(caption, ok(&["caption", text(&picture)]));
+    let line: Value = serde_json::from_str(&ok(&[
+        "caption",
+        text(&picture),
+        "--format",
+        "json",
+        "--beams",
+        "3",
+    ]))
+    .unwrap();
+    assert_eq!(line["codes"].as_array().unwrap().len(), 32);
+    assert!(line["caption"].is_string());
+
+    let question = ["ask", text(&picture), "What kind of thing is this?"];
+    assert!(!ok(&question).trim().is_empty());
+
+    let draw = [
+        "draw",
+        "a red apple",
+        "--codes",
+        "--temperature",
+        "1",
+        "--seed",
+        "3",
+    ];
+    let drawn = ok(&draw);
+    let codes: Vec<u32> = drawn
+        .split_whitespace()
+        .map(|code| code.parse().unwrap())
+        .collect();
+    assert_eq!(codes.len(), 32, "the grammar asks for exactly 32");
+    assert!(codes.iter().all(|code| *code < 1024));
+    assert_eq!(drawn, ok(&draw), "the same seed draws the same");
+
+    for (arguments, told) in [
+        (vec!["draw", "a red apple"], "--codes"),
+        (vec!["draw", " ", "--codes"], "empty"),
+        (vec!["ask", text(&picture), ""], "empty"),
+        (vec!["draw", "apple", "--codes", "--top-p", "0"], "top_p"),
+        (
+            vec!["caption", text(&picture), "--lm", "no-such-run"],
+            "no-such-run",
+        ),
+        (
+            vec!["caption", text(&picture), "--max-new-tokens", "500"],
+            "positions",
+        ),
+    ] {
+        let output = seed(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(told), "{}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    }
+    let output = seed(&["caption", "no-such-picture.png"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("no-such-picture.png"));
+}
+
+#[test]
 fn the_command_line_is_checked() {
     for arguments in [
         &["tokenize"][..],

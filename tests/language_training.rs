@@ -1,0 +1,211 @@
+//! The language model's two phases on a handful of made-up pictures: they run, resume exactly, leave the base as it
+//! was, and what they save can be used.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use burn::tensor::DType;
+use image::{Rgb, RgbImage};
+use seed::{
+    data::{Cache, DataError, PairSet, Question, TrainTransform},
+    device::test_device,
+    lm::{SavedLm, nano, save_lm},
+    train::{
+        Existing, ProgressMode, RunDir, RunInfo, StopFlag,
+        recipes::{
+            BaseLm, EvaluationSet, FrozenTokenizer, LmEvaluation, LmOutcome, LmTraining,
+            LmTrainingConfig, Splits, VisualInput,
+        },
+    },
+    weights::{KeyMap, values},
+};
+
+/// Burn's random numbers are the process's: trainings that are compared bit for bit take turns with others.
+static RANDOM_NUMBERS: Mutex<()> = Mutex::new(());
+
+/// Plain squares of different colours, each with a long and a short caption.
+struct Squares(Vec<(String, Vec<String>)>);
+
+impl Squares {
+    fn new(count: usize) -> Self {
+        let pair = |index: usize| {
+            let captions = vec![
+                format!("square {index}, a square"),
+                format!("square {index}"),
+            ];
+            (format!("square-{index}"), captions)
+        };
+        Self((0..count).map(pair).collect())
+    }
+}
+
+impl PairSet for Squares {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn id(&self, index: usize) -> &str {
+        &self.0[index].0
+    }
+
+    fn captions(&self, index: usize) -> &[String] {
+        &self.0[index].1
+    }
+
+    fn concept(&self, index: usize) -> usize {
+        index
+    }
+
+    fn picture(&self, index: usize) -> Result<RgbImage, DataError> {
+        let shade = (index * 30) as u8;
+        Ok(RgbImage::from_pixel(20, 20, Rgb([shade, 255 - shade, 90])))
+    }
+
+    fn fingerprint(&self) -> [u8; 32] {
+        [self.len() as u8; 32]
+    }
+}
+
+fn config() -> LmTrainingConfig {
+    let mut config = LmTrainingConfig::nano().smoke();
+    config.views = 2;
+    config.transform = TrainTransform::new(64);
+    config.lora.rank = 4;
+    config.lora.dropout = 0.1;
+    for phase in [&mut config.image_to_text, &mut config.joint] {
+        phase.train.steps = 3;
+        phase.train.batch_size = 4;
+        phase.train.checkpoint_every = 1;
+    }
+    config
+}
+
+/// One session of a run; true if it got to the end.
+fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interrupt: bool) -> bool {
+    let device = test_device();
+    let set: Arc<dyn PairSet> = Arc::new(Squares::new(8));
+    let splits = Splits {
+        renderings: vec![Arc::clone(&set)],
+        evaluations: vec![EvaluationSet {
+            split: "validation",
+            source: "made up".to_owned(),
+            concepts: "seen",
+            set,
+        }],
+    };
+    let questions = (0..8).map(|concept| {
+        let question = Question {
+            question: "what is this?".to_owned(),
+            answer: "square".to_owned(),
+        };
+        (concept, vec![question])
+    });
+    let questions: BTreeMap<usize, Vec<Question>> = questions.collect();
+    let cache = Cache::open(folder.join("cache"), 1 << 26).unwrap();
+    let info = RunInfo {
+        config: serde_json::to_value(config).unwrap(),
+        seed: 42,
+        device: "test".to_owned(),
+    };
+    let mut run = RunDir::open(folder, "run", existing, &info).unwrap();
+    let stop = StopFlag::new();
+    if interrupt {
+        // Asked for before the first step, it ends each phase after one step.
+        stop.request();
+    }
+    let base = BaseLm::nano(&device.clone().autodiff()).unwrap();
+    let before = values(&base.opt, &KeyMap::identity());
+    let images = seed::tokenizer::nano::published().unwrap();
+    let images = FrozenTokenizer::load(images, &device).unwrap();
+    let training = LmTraining {
+        config,
+        base: &base,
+        images: &images,
+        splits: &splits,
+        questions: &questions,
+        cache: &cache,
+        device: &device,
+        progress: ProgressMode::Quiet,
+        stop,
+    };
+    let trainee = match training.train(&mut run).unwrap() {
+        LmOutcome::Finished(trainee) => trainee,
+        LmOutcome::Interrupted { .. } => return false,
+    };
+    assert!(
+        before == values(&base.opt, &KeyMap::identity()),
+        "the frozen language model has changed"
+    );
+    save_lm(
+        run.path(),
+        &trainee.adapter,
+        &trainee.vocabulary,
+        &training.about(),
+        DType::F32,
+    )
+    .unwrap();
+    let model = training.finished(&trainee).unwrap();
+    let judge = LmEvaluation {
+        training: &training,
+        model: &model,
+        most: 8,
+    };
+    let held_out = &splits.evaluations[0];
+    let (scores, texts) = judge.captions(held_out).unwrap();
+    assert_eq!((scores.pictures, texts.len()), (8, 8));
+    assert!(scores.perplexity.is_finite());
+    let questions = judge.questions(held_out).unwrap().unwrap();
+    assert_eq!((questions.questions, questions.blind), (8, 100.0));
+    if config.visual_input == VisualInput::Codes {
+        let saved = SavedLm::open(run.path()).unwrap();
+        let base = nano::opt(&device, DType::F32).unwrap();
+        let loaded = saved.load(base, &device).unwrap();
+        let difference = loaded.vocabulary.table() - model.vocabulary.table();
+        let difference = difference.abs().max().into_data();
+        assert!(difference.iter::<f32>().all(|value| value < 1e-6));
+    }
+    true
+}
+
+fn result(folder: &Path) -> [Vec<u8>; 2] {
+    ["adapter/adapter_model", "vocabulary"].map(|part| {
+        std::fs::read(folder.join("run").join(part).with_extension("safetensors")).unwrap()
+    })
+}
+
+#[test]
+fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let config = config();
+    let whole = tempfile::tempdir().unwrap();
+    assert!(session(whole.path(), &config, Existing::Refuse, false));
+    let parts = tempfile::tempdir().unwrap();
+    assert!(!session(parts.path(), &config, Existing::Refuse, true));
+    let mut sessions = 1;
+    while !session(parts.path(), &config, Existing::Resume, sessions < 5) {
+        sessions += 1;
+    }
+    assert!(sessions >= 4, "only {sessions} interruptions");
+    assert!(
+        result(whole.path()) == result(parts.path()),
+        "the trained weights differ"
+    );
+}
+
+#[test]
+fn the_baseline_reads_embeddings_and_packing_changes_no_target() {
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let mut config = config();
+    config.visual_input = VisualInput::Embeddings;
+    config.joint.mixture.image = 0.0;
+    config.packing = true;
+    let folder = tempfile::tempdir().unwrap();
+    assert!(session(folder.path(), &config, Existing::Refuse, false));
+}
