@@ -111,12 +111,8 @@ impl LanguageArguments {
         };
         let visual = &saved.about.model.visual;
         let quantizer = &images_config.codes.quantizer;
-        let found = [
-            quantizer.codes,
-            quantizer.dim,
-            images_config.tokens.tokens(),
-        ];
-        let expected = [visual.codes, visual.code_width, visual.per_image];
+        let found = [quantizer.codes, images_config.tokens.tokens()];
+        let expected = [visual.codes, visual.per_image];
         if found != expected {
             return Err(format!(
                 "the image tokenizer has {} codes, {} an image; this language model reads {}, {} an image: name the tokenizer it \

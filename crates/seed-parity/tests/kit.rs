@@ -287,17 +287,20 @@ fn golden_tensors_without_a_counterpart_are_listed() {
 #[test]
 fn models_that_are_not_built_and_unknown_folders_are_skipped() {
     let kit = Copied::of(&["03_quantizer"]);
-    for folder in ["09_lora", "77_of_another_kind", ".hidden"] {
+    for folder in ["11_stable_diffusion", "77_of_another_kind", ".hidden"] {
         fs::create_dir(kit.folder(folder)).unwrap();
     }
     let result = kit.run();
     let names: Vec<&str> = result.cases.iter().map(|case| case.name.as_str()).collect();
-    assert_eq!(names, ["03_quantizer", "09_lora", "77_of_another_kind"]);
+    assert_eq!(
+        names,
+        ["03_quantizer", "11_stable_diffusion", "77_of_another_kind"]
+    );
     let reason = |case: &CaseResult| match &case.outcome {
         Outcome::Skipped { reason } => reason.clone(),
         other => panic!("{other:?}"),
     };
-    assert!(reason(&result.cases[1]).contains("LoRA"));
+    assert!(reason(&result.cases[1]).contains("Stable Diffusion"));
     assert!(reason(&result.cases[2]).contains("no such model"));
     assert!(
         result.cases[1..]
@@ -343,7 +346,7 @@ fn two_runs_are_held_against_each_other_without_golden_values() {
 #[test]
 fn a_result_is_written_as_json() {
     let kit = Copied::of(&["03_quantizer", "12_metrics"]);
-    fs::create_dir(kit.folder("08_opt")).unwrap();
+    fs::create_dir(kit.folder("11_stable_diffusion")).unwrap();
     let result = kit.run();
     let json = serde_json::to_value(&result).unwrap();
     assert_eq!(json["cases"][0]["name"], "03_quantizer");
