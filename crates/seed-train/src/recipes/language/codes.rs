@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
-use seed_data::{Cache, CacheKey, DataError, PairSet, Rows};
+use seed_data::{Cache, CacheKey, DataError, PairSet, Rows, TextTokenizer};
 use seed_lm::CodeVectors;
 use seed_tokenizer::{PublishedTokenizer, SeedTokenizer};
 use seed_weights::Checkpoint;
@@ -43,6 +43,20 @@ impl FrozenTokenizer {
             model,
             published,
             device: device.clone(),
+        })
+    }
+
+    /// The tokenizer of the captions that it was trained with: the file beside its weights, or the nano models'.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError::Data`] if the file is no tokenizer.
+    pub fn text_tokenizer(&self) -> Result<TextTokenizer, RecipeError> {
+        let folder = self.published.folder.as_ref();
+        let file = folder.map(|folder| folder.join("tokenizer.json"));
+        Ok(match file.filter(|file| file.is_file()) {
+            Some(file) => TextTokenizer::from_file(&file)?,
+            None => TextTokenizer::from_json(seed_encoders::nano::tokenizer_json())?,
         })
     }
 

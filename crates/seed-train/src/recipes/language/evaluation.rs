@@ -21,7 +21,7 @@ use super::{
     },
     encode,
     recipe::embeddings,
-    training::{LmTraining, short_caption},
+    training::{CodesAndVectors, LmTraining, short_caption},
 };
 
 /// Pictures or captions at once.
@@ -42,7 +42,7 @@ pub struct LmEvaluation<'a> {
 /// A set's pictures as the language model reads them.
 struct Shown {
     indices: Vec<usize>,
-    pictures: Vec<(Vec<i64>, Vec<f32>)>,
+    pictures: Vec<CodesAndVectors>,
 }
 
 impl LmEvaluation<'_> {
@@ -58,7 +58,7 @@ impl LmEvaluation<'_> {
         let set = &held_out.set;
         let shown = self.shown(set)?;
         let template = &self.training.config.templates.image_to_text;
-        let examples: Vec<Example<'_>> = self.examples(&shown, set);
+        let examples = examples(&shown, set);
         let found = self.texts(template, &examples, &shown)?;
         let references: Vec<Vec<String>> = shown
             .indices
@@ -251,7 +251,7 @@ impl LmEvaluation<'_> {
             100.0 * hits.count() as f64 / asked.len().max(1) as f64
         };
         let shown = self.shown(set)?;
-        let examples = self.examples(&shown, set);
+        let examples = examples(&shown, set);
         let (perplexity, by_position) = self.perplexity(template, &examples, &shown)?;
         Ok(ImageResult {
             split: held_out.split.to_owned(),
@@ -303,17 +303,6 @@ impl LmEvaluation<'_> {
         let indices: Vec<usize> = (0..kept).map(|at| at * set.len() / kept).collect();
         let pictures = indices.iter().map(|index| all[*index].clone()).collect();
         Ok(Shown { indices, pictures })
-    }
-
-    fn examples<'b>(&self, shown: &'b Shown, set: &'b Arc<dyn PairSet>) -> Vec<Example<'b>> {
-        let pairs = shown.indices.iter().zip(&shown.pictures);
-        pairs
-            .map(|(index, (codes, _))| Example {
-                codes,
-                caption: short_caption(set.as_ref(), *index),
-                ..Example::default()
-            })
-            .collect()
     }
 
     fn condition(
@@ -414,6 +403,18 @@ impl LmEvaluation<'_> {
         let by_position = by_position.map(|(sum, count)| (sum / *count as f64).exp());
         Ok((total.exp(), by_position.collect()))
     }
+}
+
+/// Each picture with its caption.
+fn examples<'a>(shown: &'a Shown, set: &'a Arc<dyn PairSet>) -> Vec<Example<'a>> {
+    let pairs = shown.indices.iter().zip(&shown.pictures);
+    pairs
+        .map(|(index, (codes, _))| Example {
+            codes,
+            caption: short_caption(set.as_ref(), *index),
+            ..Example::default()
+        })
+        .collect()
 }
 
 /// The vectors of some pictures, row after row; empty where codes are read.

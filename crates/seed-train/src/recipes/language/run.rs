@@ -172,7 +172,7 @@ impl LmRun {
             if config.visual_input == VisualInput::Codes {
                 report
                     .images
-                    .push(judge.images(held_out, &self.text_tokenizer(&images)?)?);
+                    .push(judge.images(held_out, &images.text_tokenizer()?)?);
             }
         }
         report.facts = vec![
@@ -197,20 +197,6 @@ impl LmRun {
             None => nano::published()?,
         };
         FrozenTokenizer::load(published, device)
-    }
-
-    /// The tokenizer of the captions that the image tokenizer was trained with.
-    fn text_tokenizer(&self, images: &FrozenTokenizer) -> Result<TextTokenizer, RecipeError> {
-        let file = images
-            .published
-            .folder
-            .as_ref()
-            .map(|folder| folder.join("tokenizer.json"))
-            .filter(|file| file.is_file());
-        Ok(match file {
-            Some(file) => TextTokenizer::from_file(&file)?,
-            None => TextTokenizer::from_json(seed_encoders::nano::tokenizer_json())?,
-        })
     }
 
     /// The language model to be frozen.

@@ -39,20 +39,19 @@ pub struct OptRecipe {
     device: Device,
 }
 
-impl OptRecipe {
-    fn loss_of(&self, model: &Opt, rows: Vec<Vec<u32>>, device: &Device) -> Tensor<1> {
-        let (count, length) = (rows.len(), rows[0].len());
-        let ids: Vec<i64> = rows.into_iter().flatten().map(i64::from).collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [count, length]), device);
-        let inputs = ids.clone().narrow(1, 0, length - 1);
-        let targets = ids.narrow(1, 1, length - 1);
-        let layout = Layout::full(length - 1, device);
-        let hidden = model.forward(model.embed(inputs), &layout);
-        let width = hidden.dims()[2];
-        let all = count * (length - 1);
-        let logits = model.logits(hidden.reshape([all, width]));
-        log_likelihoods(logits, targets.reshape([all])).mean().neg()
-    }
+/// Mean cross-entropy of each token after those before it, `[1]`.
+fn loss_of(model: &Opt, rows: Vec<Vec<u32>>, device: &Device) -> Tensor<1> {
+    let (count, length) = (rows.len(), rows[0].len());
+    let ids: Vec<i64> = rows.into_iter().flatten().map(i64::from).collect();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [count, length]), device);
+    let inputs = ids.clone().narrow(1, 0, length - 1);
+    let targets = ids.narrow(1, 1, length - 1);
+    let layout = Layout::full(length - 1, device);
+    let hidden = model.forward(model.embed(inputs), &layout);
+    let width = hidden.dims()[2];
+    let all = count * (length - 1);
+    let logits = model.logits(hidden.reshape([all, width]));
+    log_likelihoods(logits, targets.reshape([all])).mean().neg()
 }
 
 impl Recipe for OptRecipe {
@@ -68,7 +67,7 @@ impl Recipe for OptRecipe {
     }
 
     fn loss(&self, model: &Opt, batch: Vec<Vec<u32>>) -> Losses {
-        Losses::new(self.loss_of(model, batch, &self.device))
+        Losses::new(loss_of(model, batch, &self.device))
     }
 }
 
@@ -124,7 +123,7 @@ impl OptPretraining<'_> {
         };
         let evaluate = |model: &Opt, _| -> Result<Vec<(String, f64)>, BoxError> {
             let losses = validation.chunks(config.batch_size).map(|rows| {
-                let loss = recipe.loss_of(model, rows.to_vec(), self.device);
+                let loss = loss_of(model, rows.to_vec(), self.device);
                 let loss = loss.into_data().iter::<f64>().next().unwrap_or(f64::NAN);
                 loss * rows.len() as f64
             });

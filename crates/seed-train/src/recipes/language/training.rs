@@ -211,6 +211,9 @@ pub struct LmTraining<'a> {
     pub stop: StopFlag,
 }
 
+/// The codes of a picture, and the vectors in their place where there are some.
+pub(super) type CodesAndVectors = (Vec<i64>, Vec<f32>);
+
 /// What stands for a picture, in each view.
 #[derive(Clone)]
 enum Pictures {
@@ -227,7 +230,7 @@ impl Pictures {
     }
 
     /// Codes and vectors of a picture; code 0 everywhere stands in the place of vectors.
-    fn read(&self, view: usize, picture: usize) -> Result<(Vec<i64>, Vec<f32>), DataError> {
+    fn read(&self, view: usize, picture: usize) -> Result<CodesAndVectors, DataError> {
         match self {
             Self::Codes(rows) => Ok((rows.read(view, picture)?, Vec::new())),
             Self::Embeddings(rows) => Ok((vec![0; rows.shape[0]], rows.read(view, picture)?)),
@@ -466,7 +469,7 @@ impl LmTraining<'_> {
     pub(super) fn held_out_pictures(
         &self,
         set: &Arc<dyn PairSet>,
-    ) -> Result<Vec<(Vec<i64>, Vec<f32>)>, RecipeError> {
+    ) -> Result<Vec<CodesAndVectors>, RecipeError> {
         let pictures = self.pictures(std::slice::from_ref(set), &Views::Plain)?;
         (0..set.len())
             .map(|index| Ok(pictures.read(0, index)?))
