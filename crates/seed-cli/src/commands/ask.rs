@@ -12,8 +12,8 @@ use crate::{
 
 /// Answer a question about a picture.
 ///
-/// The nano model that ships was asked about Unicode's groups of emoji alone: "what kind of thing is this?", "is this a
-/// food or drink?".
+/// The nano model that ships was asked about Unicode's groups of emoji alone ("what kind of thing is this?", "is this a
+/// food or drink?"), and is often wrong.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
