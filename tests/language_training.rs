@@ -1,6 +1,8 @@
 //! The language model's two phases on a handful of made-up pictures: they run, resume exactly, leave the base as it
 //! was, and what they save can be used.
 
+mod squares;
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -8,9 +10,8 @@ use std::{
 };
 
 use burn::tensor::DType;
-use image::{Rgb, RgbImage};
 use seed::{
-    data::{Cache, DataError, PairSet, Question, TrainTransform},
+    data::{Cache, PairSet, Question, TrainTransform},
     device::test_device,
     lm::{SavedLm, nano, save_lm},
     train::{
@@ -22,51 +23,19 @@ use seed::{
     },
     weights::{KeyMap, values},
 };
+use squares::Squares;
 
 /// Burn's random numbers are the process's: trainings that are compared bit for bit take turns with others.
 static RANDOM_NUMBERS: Mutex<()> = Mutex::new(());
 
-/// Plain squares of different colours, each with a long and a short caption.
-struct Squares(Vec<(String, Vec<String>)>);
-
-impl Squares {
-    fn new(count: usize) -> Self {
-        let pair = |index: usize| {
-            let captions = vec![
-                format!("square {index}, a square"),
-                format!("square {index}"),
-            ];
-            (format!("square-{index}"), captions)
-        };
-        Self((0..count).map(pair).collect())
-    }
-}
-
-impl PairSet for Squares {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn id(&self, index: usize) -> &str {
-        &self.0[index].0
-    }
-
-    fn captions(&self, index: usize) -> &[String] {
-        &self.0[index].1
-    }
-
-    fn concept(&self, index: usize) -> usize {
-        index
-    }
-
-    fn picture(&self, index: usize) -> Result<RgbImage, DataError> {
-        let shade = (index * 30) as u8;
-        Ok(RgbImage::from_pixel(20, 20, Rgb([shade, 255 - shade, 90])))
-    }
-
-    fn fingerprint(&self) -> [u8; 32] {
-        [self.len() as u8; 32]
-    }
+/// Numbered squares, each with a long and a short caption.
+fn squares(count: usize) -> Squares {
+    Squares::new(count, |index| {
+        vec![
+            format!("square {index}, a square"),
+            format!("square {index}"),
+        ]
+    })
 }
 
 fn config() -> LmTrainingConfig {
@@ -86,7 +55,7 @@ fn config() -> LmTrainingConfig {
 /// One session of a run; true if it got to the end.
 fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interrupt: bool) -> bool {
     let device = test_device();
-    let set: Arc<dyn PairSet> = Arc::new(Squares::new(8));
+    let set: Arc<dyn PairSet> = Arc::new(squares(8));
     let splits = Splits {
         renderings: vec![Arc::clone(&set)],
         evaluations: vec![EvaluationSet {

@@ -1,14 +1,15 @@
 //! Both stages on a handful of made-up pictures: they run, resume exactly, and pay for the frozen
 //! parts once.
 
+mod squares;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use image::{Rgb, RgbImage};
 use seed::{
-    data::{Cache, DataError, PairSet, TrainTransform, train_wordpiece},
+    data::{Cache, PairSet, TrainTransform, train_wordpiece},
     device::{Device, seed, test_device},
     encoders::{ClipTextConfig, EndOfText, EvaVitConfig},
     nn::Activation,
@@ -22,48 +23,16 @@ use seed::{
     },
     weights::{Checkpoint, KeyMap, values},
 };
+use squares::Squares;
 
 /// Burn's random numbers are the process's: trainings that are compared bit for bit take turns with others.
 static RANDOM_NUMBERS: Mutex<()> = Mutex::new(());
 
-/// Plain squares of different colours, each with its own caption.
-struct Squares(Vec<(String, Vec<String>)>);
-
-impl Squares {
-    fn new(count: usize) -> Self {
-        let pair = |index: usize| {
-            let caption = format!("square number {index} of many");
-            (format!("square-{index}"), vec![caption])
-        };
-        Self((0..count).map(pair).collect())
-    }
-}
-
-impl PairSet for Squares {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn id(&self, index: usize) -> &str {
-        &self.0[index].0
-    }
-
-    fn captions(&self, index: usize) -> &[String] {
-        &self.0[index].1
-    }
-
-    fn concept(&self, index: usize) -> usize {
-        index
-    }
-
-    fn picture(&self, index: usize) -> Result<RgbImage, DataError> {
-        let shade = (index * 20) as u8;
-        Ok(RgbImage::from_pixel(20, 20, Rgb([shade, 255 - shade, 90])))
-    }
-
-    fn fingerprint(&self) -> [u8; 32] {
-        [self.len() as u8; 32]
-    }
+/// Numbered squares.
+fn squares(count: usize) -> Squares {
+    Squares::new(count, |index| {
+        vec![format!("square number {index} of many")]
+    })
 }
 
 fn config() -> TokenizerTrainingConfig {
@@ -163,7 +132,7 @@ fn session(
     interrupt: bool,
 ) -> bool {
     let device = test_device();
-    let set = Arc::new(Squares::new(12));
+    let set = Arc::new(squares(12));
     let splits = Splits {
         renderings: vec![set.clone()],
         evaluations: vec![EvaluationSet {

@@ -178,8 +178,8 @@ impl Language {
         let mut said = String::new();
         let mut failed = None;
         let generated = generate_with(
-            self.model(),
-            self.prompt(template, example)?,
+            &self.model,
+            Prompt::Ids(vec![self.prompt(template, example)?]),
             &config,
             |_, id| {
                 ids.push(id);
@@ -221,15 +221,12 @@ impl Language {
             caption,
             ..Example::default()
         };
-        let Prompt::Ids(mut prompt) = self.prompt(&self.about.templates.text_to_image, &example)?
-        else {
-            return Err("the prompt of a drawing is of ids".into());
-        };
+        let mut prompt = self.prompt(&self.about.templates.text_to_image, &example)?;
         // An image is asked for: its first mark is given.
-        prompt[0].push(ids.open());
+        prompt.push(ids.open());
         let config = self.config(decoding, ids.per_image + 1, grammar);
         let mut failed = None;
-        let generated = generate_with(&self.model, Prompt::Ids(prompt), &config, |_, id| {
+        let generated = generate_with(&self.model, Prompt::Ids(vec![prompt]), &config, |_, id| {
             if let Some(code) = ids.code(id) {
                 failed = heard(code).err();
             }
@@ -243,15 +240,14 @@ impl Language {
         Ok(ids.codes_in(&image))
     }
 
-    fn model(&self) -> &SeedLm {
-        &self.model
-    }
-
-    fn prompt(&self, template: &Template, example: &Example<'_>) -> Result<Prompt, Box<dyn Error>> {
+    fn prompt(
+        &self,
+        template: &Template,
+        example: &Example<'_>,
+    ) -> Result<Vec<u32>, Box<dyn Error>> {
         let encode: Encode<'_> = &encode(&self.text);
         let opt = &self.about.model.opt;
-        let ids = template.condition(example, &self.model.ids(), opt, encode)?;
-        Ok(Prompt::Ids(vec![ids]))
+        Ok(template.condition(example, &self.model.ids(), opt, encode)?)
     }
 
     fn config(&self, decoding: &DecodingArguments, most: usize, grammar: bool) -> GenerationConfig {

@@ -4,7 +4,7 @@
 use burn::tensor::{DType, Device};
 use seed_weights::Checkpoint;
 
-use crate::{LmError, Opt, OptConfig, SavedLm, SeedLm};
+use crate::{LmError, Opt, OptConfig, SavedLm, SeedLm, saved::config_in};
 
 /// How a saved model names the shipped base.
 pub const BASE: &str = "nano";
@@ -39,15 +39,7 @@ pub fn opt(device: &Device, dtype: DType) -> Result<Opt, LmError> {
 ///
 /// [`LmError::File`] if the metadata do not say what it is, [`LmError::Weights`].
 pub fn opt_from(checkpoint: &Checkpoint, device: &Device, dtype: DType) -> Result<Opt, LmError> {
-    let bad = |reason: String| LmError::File {
-        path: checkpoint.name().to_owned(),
-        reason: format!("no usable `config` in its metadata ({reason})"),
-    };
-    let text = checkpoint
-        .metadata()
-        .get("config")
-        .ok_or_else(|| bad("missing".to_owned()))?;
-    let config: OptConfig = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
+    let config: OptConfig = config_in(checkpoint)?;
     Ok(config.init(device)?.load(checkpoint, dtype)?.0)
 }
 

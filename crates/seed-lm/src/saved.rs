@@ -9,7 +9,7 @@ use burn::{
     tensor::{DType, Device},
 };
 use seed_weights::{About, Checkpoint, WeightsError};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     ADAPTER_CONFIG_FILE, ADAPTER_FILE, Adapter, LmError, Opt, SeedLm, SeedLmConfig, Templates,
@@ -73,18 +73,8 @@ impl SavedLm {
         adapter: Checkpoint,
         vocabulary: Checkpoint,
     ) -> Result<Self, LmError> {
-        let bad = |reason: String| LmError::File {
-            path: vocabulary.name().to_owned(),
-            reason: format!("no usable `config` in its metadata ({reason})"),
-        };
-        let text = vocabulary
-            .metadata()
-            .get("config")
-            .ok_or_else(|| bad("missing".to_owned()))?;
-        let about: LmAbout = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
-        about.templates.image_to_text.validate()?;
-        about.templates.text_to_image.validate()?;
-        about.templates.question.validate()?;
+        let about: LmAbout = config_in(&vocabulary)?;
+        about.templates.validate()?;
         Ok(Self {
             about,
             adapter_config,
@@ -132,6 +122,17 @@ impl SavedLm {
         adapter.attach(base.linears_mut())?;
         Ok(SeedLm::new(base, vocabulary, self.about.model.ids()))
     }
+}
+
+/// The `config` in a checkpoint's metadata.
+pub(crate) fn config_in<T: DeserializeOwned>(checkpoint: &Checkpoint) -> Result<T, LmError> {
+    let bad = |reason: String| LmError::File {
+        path: checkpoint.name().to_owned(),
+        reason: format!("no usable `config` in its metadata ({reason})"),
+    };
+    let text = checkpoint.metadata().get("config");
+    let text = text.ok_or_else(|| bad("missing".to_owned()))?;
+    serde_json::from_str(text).map_err(|error| bad(error.to_string()))
 }
 
 /// Writes an adapter and a visual vocabulary into `folder`.

@@ -36,6 +36,19 @@ pub struct Templates {
     pub question: Template,
 }
 
+impl Templates {
+    /// Refuses them if one is no template.
+    ///
+    /// # Errors
+    ///
+    /// [`LmError::Template`].
+    pub fn validate(&self) -> Result<(), LmError> {
+        self.image_to_text.validate()?;
+        self.text_to_image.validate()?;
+        self.question.validate()
+    }
+}
+
 impl Default for Templates {
     fn default() -> Self {
         let template = |condition: &str, target: &str| Template {

@@ -17,8 +17,14 @@ const HIDDEN: f64 = -10_000.0;
 
 /// The bias of causal self-attention over `length` positions: position `i` sees `0..=i`.
 pub fn causal_bias(length: usize, device: &Device) -> AttentionBias {
-    Tensor::<2>::full([length, length], HIDDEN, device)
-        .triu(1)
+    causal_bias_after(0, length, device)
+}
+
+/// The bias of causal self-attention of `length` positions behind `past` others, which all of them see:
+/// `[1, 1, length, past + length]`.
+pub fn causal_bias_after(past: usize, length: usize, device: &Device) -> AttentionBias {
+    Tensor::<2>::full([length, past + length], HIDDEN, device)
+        .triu(past as i64 + 1)
         .unsqueeze()
 }
 
@@ -30,9 +36,16 @@ pub fn causal_bias(length: usize, device: &Device) -> AttentionBias {
 /// - output: `[batch, 1, 1, keys]`
 pub fn padding_bias(mask: Tensor<2, Int>) -> AttentionBias {
     let [batch, keys] = mask.dims();
-    (mask.float() - 1.0)
-        .mul_scalar(-HIDDEN)
-        .reshape([batch, 1, 1, keys])
+    visibility_bias(mask.float().reshape([batch, 1, 1, keys]))
+}
+
+/// The bias that hides what is marked 0 and keeps what is marked 1.
+///
+/// # Shapes
+///
+/// - seen, output: `[batch, 1, queries or 1, keys]`
+pub fn visibility_bias(seen: Tensor<4>) -> AttentionBias {
+    (seen - 1.0).mul_scalar(-HIDDEN)
 }
 
 /// `[batch, tokens, heads · head]` → `[batch, heads, tokens, head]`.

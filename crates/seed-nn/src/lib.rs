@@ -11,8 +11,8 @@ mod mlp;
 mod vit_block;
 
 pub use attention::{
-    AttentionBias, causal_bias, l2_normalize, merge_heads, padding_bias, scaled_dot_product,
-    split_heads,
+    AttentionBias, causal_bias, causal_bias_after, l2_normalize, merge_heads, padding_bias,
+    scaled_dot_product, split_heads, visibility_bias,
 };
 pub use dropout::Dropout;
 pub use error::ConfigError;

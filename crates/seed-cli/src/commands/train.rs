@@ -30,36 +30,11 @@ Examples:
   seed train tokenizer --print-config > mine.toml    then edit it, and --config mine.toml
   seed tokenize cat.png --checkpoint runs/photos     what was trained")]
 pub(crate) struct TokenizerArguments {
-    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu
-    #[arg(long, default_value = "flex")]
-    device: DeviceSpec,
-    /// Your own pictures: a folder with captions.jsonl, or a .txt beside each picture.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Folder of all runs.
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    runs: PathBuf,
-    /// Name of this run's folder in it.
+    #[command(flatten)]
+    run: RunArguments,
+    /// Name of this run's folder below --runs.
     #[arg(long, default_value = "tokenizer")]
     name: String,
-    /// Go on where the run of this name stopped; with more steps in the config, make it longer.
-    #[arg(long, conflicts_with = "overwrite")]
-    resume: bool,
-    /// Replace a run of this name.
-    #[arg(long)]
-    overwrite: bool,
-    /// A minute's run: shows that everything works, learns little.
-    #[arg(long)]
-    smoke: bool,
-    /// Settings in TOML instead of the nano defaults; --print-config shows those.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Print the settings and leave.
-    #[arg(long)]
-    print_config: bool,
-    /// Seed of both stages.
-    #[arg(long)]
-    seed: Option<u64>,
     /// Train the frozen parts anew first instead of using the shipped ones (hours).
     #[arg(long)]
     pretrain: bool,
@@ -77,24 +52,34 @@ Examples:
   seed train lm --print-config > mine.toml           then edit it, and --config mine.toml
   seed caption cat.png --lm runs/lm                  what was trained")]
 pub(crate) struct LmArguments {
-    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu
-    #[arg(long, default_value = "flex")]
-    device: DeviceSpec,
+    #[command(flatten)]
+    run: RunArguments,
+    /// Name of this run's folder below --runs.
+    #[arg(long, default_value = "lm")]
+    name: String,
     /// An image tokenizer: a run's folder or a published file; without it the nano tokenizer of this program.
     #[arg(long, value_name = "CHECKPOINT")]
     tokenizer: Option<PathBuf>,
     /// An OPT as a folder of transformers' files; without it the nano OPT of this program.
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
+    /// The baseline without codes: causal embeddings that were not quantised are read.
+    #[arg(long)]
+    continuous: bool,
+}
+
+/// What every training is asked in the same words.
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu
+    #[arg(long, default_value = "flex")]
+    device: DeviceSpec,
     /// Your own pictures: a folder with captions.jsonl, or a .txt beside each picture.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Folder of all runs.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
-    /// Name of this run's folder in it.
-    #[arg(long, default_value = "lm")]
-    name: String,
     /// Go on where the run of this name stopped; with more steps in the config, make it longer.
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
@@ -110,35 +95,42 @@ pub(crate) struct LmArguments {
     /// Print the settings and leave.
     #[arg(long)]
     print_config: bool,
-    /// Seed of both phases.
+    /// Seed of both stages, or of both phases.
     #[arg(long)]
     seed: Option<u64>,
-    /// The baseline without codes: causal embeddings that were not quantised are read.
-    #[arg(long)]
-    continuous: bool,
+}
+
+impl RunArguments {
+    fn existing(&self) -> Existing {
+        Existing::asked(self.resume, self.overwrite)
+    }
+}
+
+fn progress(quiet: bool) -> ProgressMode {
+    if quiet {
+        ProgressMode::Quiet
+    } else {
+        ProgressMode::Auto
+    }
 }
 
 impl LmArguments {
     fn run(&self, quiet: bool) -> Outcome {
         let run = LmRun {
-            device: self.device,
+            device: self.run.device,
             tokenizer: self.tokenizer.clone(),
             base: self.base.clone(),
-            data: self.data.clone(),
-            config: self.config.clone(),
-            seed: self.seed,
+            data: self.run.data.clone(),
+            config: self.run.config.clone(),
+            seed: self.run.seed,
             continuous: self.continuous,
-            smoke: self.smoke,
-            runs: self.runs.clone(),
+            smoke: self.run.smoke,
+            runs: self.run.runs.clone(),
             name: self.name.clone(),
-            existing: Existing::asked(self.resume, self.overwrite),
-            progress: if quiet {
-                ProgressMode::Quiet
-            } else {
-                ProgressMode::Auto
-            },
+            existing: self.run.existing(),
+            progress: progress(quiet),
         };
-        if self.print_config {
+        if self.run.print_config {
             let config = toml::to_string_pretty(&run.settings()?)?;
             output::to_stdout(config.as_bytes())?;
             return Ok(Status::Done);
@@ -171,22 +163,18 @@ impl Command {
 impl TokenizerArguments {
     fn run(&self, quiet: bool) -> Outcome {
         let run = TokenizerRun {
-            device: self.device,
-            data: self.data.clone(),
-            config: self.config.clone(),
-            seed: self.seed,
-            smoke: self.smoke,
+            device: self.run.device,
+            data: self.run.data.clone(),
+            config: self.run.config.clone(),
+            seed: self.run.seed,
+            smoke: self.run.smoke,
             pretrain: self.pretrain,
-            runs: self.runs.clone(),
+            runs: self.run.runs.clone(),
             name: self.name.clone(),
-            existing: Existing::asked(self.resume, self.overwrite),
-            progress: if quiet {
-                ProgressMode::Quiet
-            } else {
-                ProgressMode::Auto
-            },
+            existing: self.run.existing(),
+            progress: progress(quiet),
         };
-        if self.print_config {
+        if self.run.print_config {
             let config = toml::to_string_pretty(&run.settings()?)?;
             output::to_stdout(config.as_bytes())?;
             return Ok(Status::Done);

@@ -25,12 +25,6 @@ pub(super) struct Beams {
     closed: bool,
 }
 
-/// What a running hypothesis continues: the beam it comes from.
-pub(super) struct Advance {
-    /// Which of the beams each new one continues.
-    pub(super) parents: Vec<usize>,
-}
-
 impl Beams {
     pub(super) fn new(beams: usize, length_penalty: f64, early_stopping: bool) -> Self {
         let running = (0..beams).map(|beam| Hypothesis {
@@ -54,8 +48,13 @@ impl Beams {
     }
 
     /// Goes one token further. `scores` are log-probabilities `[beams][vocabulary]`; `last` is true if no
-    /// further token may follow.
-    pub(super) fn advance(&mut self, scores: &[Vec<f32>], end: Option<u32>, last: bool) -> Advance {
+    /// further token may follow. Which beam each running hypothesis now continues.
+    pub(super) fn advance(
+        &mut self,
+        scores: &[Vec<f32>],
+        end: Option<u32>,
+        last: bool,
+    ) -> Vec<usize> {
         let mut candidates: Vec<(f64, usize, u32)> = Vec::new();
         for (beam, (hypothesis, row)) in self.running.iter().zip(scores).enumerate() {
             if hypothesis.score == f64::NEG_INFINITY {
@@ -110,7 +109,7 @@ impl Beams {
         }
         self.running = running;
         self.close();
-        Advance { parents }
+        parents
     }
 
     fn close(&mut self) {

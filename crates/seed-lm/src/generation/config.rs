@@ -139,10 +139,8 @@ impl GenerationConfig {
                 }
             }
         }
-        let allowed = self.grammar.as_ref().map(|grammar| {
-            grammar.apply(sequence, scores);
-            grammar.after(sequence)
-        });
+        let grammar = self.grammar.as_ref();
+        let allowed = grammar.map(|grammar| grammar.apply(sequence, scores));
         // Where the mark that closes an image is the end, it closes the image all the same.
         let early = new < self.min_new_tokens && allowed != Some(Allowed::Close);
         if let Some(end) = self.end.filter(|_| early) {

@@ -73,8 +73,8 @@ impl VisualGrammar {
         }
     }
 
-    /// Sets the scores of all ids that may not follow `sequence` to −∞.
-    pub fn apply(&self, sequence: &[u32], scores: &mut [f32]) {
+    /// Sets the scores of all ids that may not follow `sequence` to −∞, and says what may.
+    pub fn apply(&self, sequence: &[u32], scores: &mut [f32]) -> Allowed {
         let hide = |scores: &mut [f32], range: Range<usize>| {
             let end = range.end.min(scores.len());
             scores[range.start.min(end)..end].fill(f32::NEG_INFINITY);
@@ -82,7 +82,8 @@ impl VisualGrammar {
         let (first, end) = (self.codes.start as usize, self.codes.end as usize);
         let close = self.close as usize;
         let all = scores.len();
-        match self.after(sequence) {
+        let allowed = self.after(sequence);
+        match allowed {
             Allowed::Outside => {
                 hide(scores, first..end);
                 hide(scores, close..close + 1);
@@ -96,6 +97,7 @@ impl VisualGrammar {
                 hide(scores, close + 1..all);
             }
         }
+        allowed
     }
 }
 

@@ -261,13 +261,8 @@ fn with_beams<M: CausalLm>(
                 let sequence = [prompts[row].as_slice(), &hypothesis.ids].concat();
                 config.process(&sequence, new, scores);
             }
-            let advance = item.advance(own, config.end, last);
-            parents.extend(
-                advance
-                    .parents
-                    .iter()
-                    .map(|beam| (row * beams + beam) as i64),
-            );
+            let continued = item.advance(own, config.end, last);
+            parents.extend(continued.iter().map(|beam| (row * beams + beam) as i64));
             let pad = model.config().pad;
             tokens.extend(item.running.iter().map(|h| *h.ids.last().unwrap_or(&pad)));
         }

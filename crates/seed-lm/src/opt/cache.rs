@@ -1,9 +1,9 @@
 //! Keys and values of the tokens that were already read.
 
 use burn::tensor::{Device, Int, Tensor, s};
-use seed_nn::{AttentionBias, padding_bias};
+use seed_nn::{AttentionBias, causal_bias_after, padding_bias};
 
-use super::{OptConfig, layout::later_keys};
+use super::OptConfig;
 use crate::LmError;
 
 /// Keys and values of every layer, in tensors that are allocated once and filled in place.
@@ -121,7 +121,7 @@ impl KvCache {
     ) -> (Tensor<2, Int>, Option<AttentionBias>) {
         let past = self.length;
         self.length += new;
-        let causal = (new > 1).then(|| later_keys(new, past, device));
+        let causal = (new > 1).then(|| causal_bias_after(past, new, device));
         if mask.is_none() && self.padding.is_none() {
             let positions = Tensor::arange(past as i64..self.length as i64, device);
             return (positions.unsqueeze(), causal);

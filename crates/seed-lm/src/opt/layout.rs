@@ -1,10 +1,7 @@
 //! Who sees whom, and at which position: sequences padded, or several in one row.
 
 use burn::tensor::{Device, Int, Tensor};
-use seed_nn::{AttentionBias, causal_bias, padding_bias};
-
-/// What is added to a hidden key's score, as in `seed-nn`.
-const HIDDEN: f64 = -10_000.0;
+use seed_nn::{AttentionBias, causal_bias, padding_bias, visibility_bias};
 
 /// Positions of a batch's tokens and the bias of their attention.
 #[derive(Debug, Clone)]
@@ -47,25 +44,14 @@ impl Layout {
     pub fn packed(segments: Tensor<2, Int>) -> Self {
         let [batch, length] = segments.dims();
         let device = segments.device();
-        let of_queries = segments.clone().reshape([batch, 1, length, 1]);
-        let of_keys = segments.clone().reshape([batch, 1, 1, length]);
-        let shape = [batch, 1, length, length];
-        let same = of_queries.expand(shape).equal(of_keys.expand(shape));
-        let apart = same.float().neg().add_scalar(1.0).mul_scalar(HIDDEN);
+        let shape = [batch, length, length];
+        let of_queries = segments.clone().reshape([batch, length, 1]).expand(shape);
+        let of_keys = segments.clone().reshape([batch, 1, length]).expand(shape);
+        let same = of_queries.equal(of_keys).float();
         // A sequence's tokens stand side by side, so that a token's position is the number of earlier tokens
         // of its own sequence.
         let earlier = Tensor::<2>::ones([length, length], &device).tril(-1);
-        let same = segments
-            .clone()
-            .reshape([batch, length, 1])
-            .expand([batch, length, length])
-            .equal(
-                segments
-                    .clone()
-                    .reshape([batch, 1, length])
-                    .expand([batch, length, length]),
-            );
-        let positions = (same.float() * earlier.unsqueeze::<3>())
+        let positions = (same.clone() * earlier.unsqueeze::<3>())
             .sum_dim(2)
             .squeeze_dim::<2>(2)
             .int();
@@ -73,14 +59,7 @@ impl Layout {
         let positions = positions.mask_fill(segments.equal_elem(0), -1);
         Self {
             positions,
-            bias: apart + causal_bias(length, &device),
+            bias: visibility_bias(same.unsqueeze_dim(1)) + causal_bias(length, &device),
         }
     }
-}
-
-/// The bias that hides later tokens from `new` tokens behind `past` others, `[1, 1, new, past + new]`.
-pub(super) fn later_keys(new: usize, past: usize, device: &Device) -> AttentionBias {
-    Tensor::<2>::full([new, past + new], HIDDEN, device)
-        .triu(past as i64 + 1)
-        .unsqueeze()
 }

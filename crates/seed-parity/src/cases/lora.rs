@@ -4,7 +4,7 @@
 use burn::{
     module::Module,
     optim::GradientsParams,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor},
 };
 use seed_lm::{Adapter, Layout, Opt};
 use seed_train::{AdamWConfig, clip_by_norm, global_norm};
@@ -14,8 +14,8 @@ use super::opt;
 use crate::{
     ParityError,
     case::Case,
-    comparison::{Rule, Values},
-    outputs::{Recorder, parameter, scalar},
+    comparison::Rule,
+    outputs::{Recorder, numbers, parameter, scalar},
 };
 
 const BASE: &str = "../08_opt/prenorm";
@@ -59,16 +59,12 @@ fn written(case: &Case<'_>, out: &mut Recorder<'_>, adapter: &Adapter) -> Result
     adapter.save(folder.path(), "tiny-opt")?;
     let found = Checkpoint::open(folder.path().join(seed_lm::ADAPTER_FILE))?;
     let golden = Checkpoint::open(case.path(ADAPTER).join(seed_lm::ADAPTER_FILE))?;
-    let numbers = |data: TensorData| Values::Numbers {
-        shape: data.shape().to_vec(),
-        entries: data.iter::<f64>().collect(),
-    };
     for key in golden.keys() {
         let name = format!("written/{key}");
         out.push(
             name,
-            numbers(found.float(key)?),
-            numbers(golden.float(key)?),
+            numbers(&found.float(key)?),
+            numbers(&golden.float(key)?),
             Rule::Exact,
         );
     }

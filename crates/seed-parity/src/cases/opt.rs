@@ -16,8 +16,8 @@ use seed_weights::{Checkpoint, KeyMap};
 use crate::{
     ParityError,
     case::Case,
-    comparison::{Rule, Values},
-    outputs::{Recorder, scalar},
+    comparison::Rule,
+    outputs::{Recorder, numbers, scalar},
 };
 
 const MODELS: [&str; 2] = ["prenorm", "postnorm"];
@@ -210,11 +210,6 @@ fn layouts(
         let tolerance = case
             .tolerance(&format!("{name}/right_logits"))
             .unwrap_or(2e-4);
-        // The sizes of the model with rounded weights would differ much more.
-        let numbers = |data: &TensorData| Values::Numbers {
-            shape: data.shape().to_vec(),
-            entries: data.iter::<f64>().collect(),
-        };
         out.push(
             format!("{name}/{layout}"),
             numbers(&logits),

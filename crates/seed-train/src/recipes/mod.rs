@@ -1,5 +1,6 @@
 //! The training stages of SEED, each a [`Recipe`](crate::Recipe), and the frozen nano parts.
 
+mod batches;
 mod clip;
 mod error;
 mod evaluation;

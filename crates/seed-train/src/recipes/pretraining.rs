@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClipBatch, ClipRecipe, ClipTrainee, RecipeError,
+    batches::batches_from,
     evaluation::{BATCH, Rows, first_of_each},
     tensors::{stack, tokens},
 };
@@ -125,12 +126,7 @@ impl ClipPretraining<'_> {
         let loader = self.loader()?;
         let mut config = self.config.train.clone();
         config.steps_per_epoch = Some(loader.steps_per_epoch());
-        let batches = |step| -> Box<dyn Iterator<Item = Result<ClipBatch, RecipeError>>> {
-            match loader.start_at(step) {
-                Ok(batches) => Box::new(batches.map(|batch| self.collate(batch?.items))),
-                Err(error) => Box::new(std::iter::once(Err(error.into()))),
-            }
-        };
+        let batches = |step| batches_from(loader.start_at(step), |items| Ok(self.collate(items)?));
         let validation = self
             .corpus
             .validation_seen()

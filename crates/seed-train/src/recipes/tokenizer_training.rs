@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Captioning, FrozenCache, FrozenRows, Positives, RecipeError, Similarity, Splits, StageOne,
-    StageTwo, Views, stage_one_batch, stage_one_loader, stage_two_batch, stage_two_loader,
+    StageTwo, Views, batches::batches_from, stage_one_batch, stage_one_loader, stage_two_batch,
+    stage_two_loader,
 };
-use crate::{BoxError, ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
+use crate::{ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
 
 /// Settings of a tokenizer's training, from nothing to codes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -375,27 +376,6 @@ impl TokenizerTraining<'_> {
         let config = serde_json::to_value(config).unwrap_or_default();
         serde_json::json!({ "model": config, "frozen_parts": self.frozen.identity }).to_string()
     }
-}
-
-/// A loader's batches, collated; a loader that cannot start becomes its one error.
-fn batches_from<T, B>(
-    batches: Result<
-        seed_data::Batches<T, seed_data::DataError>,
-        seed_data::LoaderError<seed_data::DataError>,
-    >,
-    collate: impl Fn(Vec<T>) -> Result<B, BoxError>,
-) -> impl Iterator<Item = Result<B, BoxError>> {
-    let (batches, error) = match batches {
-        Ok(batches) => (Some(batches), None),
-        Err(error) => (None, Some(error)),
-    };
-    let error = error.into_iter().map(|error| Err(error.into()));
-    error.chain(
-        batches
-            .into_iter()
-            .flatten()
-            .map(move |batch| collate(batch?.items)),
-    )
 }
 
 /// The hash of a file's content.

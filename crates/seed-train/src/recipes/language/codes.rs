@@ -60,11 +60,6 @@ impl FrozenTokenizer {
         })
     }
 
-    /// What stands for each code in a language model's vocabulary, `[codes, width]`.
-    pub fn code_vectors(&self, vectors: CodeVectors) -> Tensor<2> {
-        code_vectors(&self.model, vectors)
-    }
-
     /// Codes of each picture of a set in each view; `renderings` are the same pairs drawn in several styles.
     pub fn codes(
         &self,

@@ -161,6 +161,7 @@ impl LmRun {
             model: &model,
             most: JUDGED,
         };
+        let text_tokenizer = images.text_tokenizer()?;
         let mut report = LanguageReport::default();
         for held_out in splits
             .evaluations
@@ -170,9 +171,7 @@ impl LmRun {
             report.captions.push(judge.captions(held_out)?.0);
             report.questions.extend(judge.questions(held_out)?);
             if config.visual_input == VisualInput::Codes {
-                report
-                    .images
-                    .push(judge.images(held_out, &images.text_tokenizer()?)?);
+                report.images.push(judge.images(held_out, &text_tokenizer)?);
             }
         }
         report.facts = vec![

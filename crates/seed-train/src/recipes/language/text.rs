@@ -9,7 +9,7 @@ use seed_lm::{Layout, Opt, OptConfig, log_likelihoods};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::RecipeError;
+use super::super::{RecipeError, batches::batches_from};
 use crate::{
     BoxError, Losses, ProgressMode, Recipe, RunDir, StopFlag, TrainConfig, Trained, Trainer,
 };
@@ -115,12 +115,7 @@ impl OptPretraining<'_> {
         };
         let loader = Loader::new(len, LoaderConfig::new(config.batch_size, config.seed), make)?;
         config.steps_per_epoch = Some(loader.steps_per_epoch());
-        let batches = |step| -> Box<dyn Iterator<Item = Result<Vec<Vec<u32>>, RecipeError>>> {
-            match loader.start_at(step) {
-                Ok(batches) => Box::new(batches.map(|batch| Ok(batch?.items))),
-                Err(error) => Box::new(std::iter::once(Err(error.into()))),
-            }
-        };
+        let batches = |step| batches_from(loader.start_at(step), Ok);
         let evaluate = |model: &Opt, _| -> Result<Vec<(String, f64)>, BoxError> {
             let losses = validation.chunks(config.batch_size).map(|rows| {
                 let loss = loss_of(model, rows.to_vec(), self.device);

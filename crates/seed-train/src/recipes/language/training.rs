@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    super::{FrozenRows, RecipeError, Splits, Views},
-    codes::{CodeRows, FrozenTokenizer},
+    super::{FrozenRows, RecipeError, Splits, Views, batches::batches_from},
+    codes::{CodeRows, FrozenTokenizer, code_vectors},
     recipe::{LanguageRecipe, LmBatch, LmItem, LmTrainee, Task},
 };
-use crate::{BoxError, ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
+use crate::{ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
 
 /// What the language model reads in the place of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -129,13 +129,7 @@ impl LmTrainingConfig {
     /// [`RecipeError`].
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.lora.validate()?;
-        for template in [
-            &self.templates.image_to_text,
-            &self.templates.text_to_image,
-            &self.templates.question,
-        ] {
-            template.validate()?;
-        }
+        self.templates.validate()?;
         for (name, phase) in [
             ("image_to_text", &self.image_to_text),
             ("joint", &self.joint),
@@ -286,7 +280,7 @@ impl LmTraining<'_> {
         let adapter = self.config.lora.init(&base.linears_mut(), &device)?;
         let mut vocabulary = model.visual.init(model.opt.embed_width, &device)?;
         if self.config.visual_input == VisualInput::Codes {
-            let vectors = self.images.code_vectors(self.config.vectors);
+            let vectors = code_vectors(&self.images.model, self.config.vectors);
             let words = self.base.opt.embed_tokens.weight.val();
             let deviation = words.square().mean().sqrt().into_data();
             let deviation = deviation.iter::<f64>().next().unwrap_or(1.0);
@@ -384,12 +378,7 @@ impl LmTraining<'_> {
         let loader = self.loader(phase, pictures, model.ids())?;
         let mut config = phase.train.clone();
         config.steps_per_epoch = Some(loader.steps_per_epoch());
-        let batches = |step| -> Box<dyn Iterator<Item = Result<LmBatch, BoxError>>> {
-            match loader.start_at(step) {
-                Ok(batches) => Box::new(batches.map(|batch| Ok(self.collate(batch?.items)?))),
-                Err(error) => Box::new(std::iter::once(Err(error.into()))),
-            }
-        };
+        let batches = |step| batches_from(loader.start_at(step), |items| Ok(self.collate(items)?));
         let trained = Trainer::new(&recipe, &config)
             .progress(self.progress)
             .stop(self.stop.clone())
