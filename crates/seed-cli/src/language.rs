@@ -4,10 +4,11 @@ use std::{error::Error, io::Write, path::PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Args;
-use seed_data::{EvalTransform, Normalize, PictureOptions, TextTokenizer, read_picture};
+use rayon::prelude::*;
+use seed_data::{DataError, EvalTransform, Normalize, PictureOptions, TextTokenizer, read_picture};
 use seed_lm::{
     Encode, Example, LmAbout, SavedLm, SeedLm, Template,
-    generation::{Decoding, GenerationConfig, Prompt, generate_with},
+    generation::{Decoding, GenerationConfig, Prompt, generate, generate_with},
     nano,
 };
 use seed_tokenizer::{SeedConfig, SeedTokenizer};
@@ -146,14 +147,22 @@ impl LanguageArguments {
 }
 
 impl Language {
-    /// The codes of a picture.
-    pub(crate) fn codes(&self, picture: &std::path::Path) -> Result<Vec<i64>, Box<dyn Error>> {
-        let picture = read_picture(picture, &PictureOptions::default())?;
+    /// The codes of some pictures.
+    pub(crate) fn codes(&self, pictures: &[PathBuf]) -> Result<Vec<Vec<i64>>, Box<dyn Error>> {
         let size = self.images_config.image.image_size;
-        let pixels = EvalTransform::new(size as u32).tensor(&picture, &Normalize::clip());
-        let data = TensorData::new(pixels, [1, 3, size, size]);
+        let transform = EvalTransform::new(size as u32);
+        let pixels = pictures
+            .par_iter()
+            .map(|picture| {
+                let picture = read_picture(picture, &PictureOptions::default())?;
+                Ok(transform.tensor(&picture, &Normalize::clip()))
+            })
+            .collect::<Result<Vec<Vec<f32>>, DataError>>()?;
+        let data = TensorData::new(pixels.concat(), [pictures.len(), 3, size, size]);
         let codes: Tensor<2, Int> = self.images.encode(Tensor::from_data(data, &self.device));
-        Ok(codes.into_data().iter::<i64>().collect())
+        let [_, per_image] = codes.dims();
+        let codes: Vec<i64> = codes.into_data().iter::<i64>().collect();
+        Ok(codes.chunks(per_image).map(<[i64]>::to_vec).collect())
     }
 
     /// How its sequences are put together.
@@ -206,6 +215,30 @@ impl Language {
             write!(out, "{text}")?;
         }
         Ok(text)
+    }
+
+    /// Says what follows a template's condition for each of some examples.
+    pub(crate) fn say_all(
+        &self,
+        template: &Template,
+        examples: &[Example<'_>],
+        decoding: &DecodingArguments,
+        most: usize,
+    ) -> Result<Vec<String>, Box<dyn Error>> {
+        let config = GenerationConfig {
+            end: Some(self.about.model.opt.end),
+            ..self.config(decoding, most, true)
+        };
+        let prompts = examples
+            .iter()
+            .map(|example| self.prompt(template, example))
+            .collect::<Result<_, _>>()?;
+        let generated = generate(&self.model, Prompt::Ids(prompts), &config)?;
+        let texts = generated
+            .best()
+            .into_iter()
+            .map(|ids| Ok(self.text.decode(&ids)?.trim().to_owned()));
+        texts.collect()
     }
 
     /// Draws the codes of an image for a caption, one by one as they come.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How scores and comparisons are written.
@@ -24,6 +25,16 @@ pub(crate) fn bar(total: usize, style: &str) -> ProgressBar {
     ProgressBar::new(total as u64).with_style(style)
 }
 
+/// A table whose first column holds names, and whose others hold figures.
+pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 /// Writes everything to stdout.
 pub(crate) fn to_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -33,18 +44,7 @@ pub(crate) fn to_stdout(bytes: &[u8]) -> io::Result<()> {
 
 /// Writes a file beside its place and renames it; what was there before stays until then.
 pub(crate) fn to_file(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| format!("{}: cannot be written: {error}", path.display()))
+    seed_weights::write_file(path, bytes).map_err(|error| error.to_string())
 }
 
 /// `1234567` as `1,234,567`.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use image::{Rgb, RgbImage};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn seed(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_seed"))
@@ -233,6 +233,113 @@ fn a_picture_becomes_words_and_words_become_codes() {
     let output = seed(&["caption", "no-such-picture.png"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).contains("no-such-picture.png"));
+}
+
+#[test]
+fn benchmarks_run_from_their_own_files() {
+    let folder = pictures();
+    let file = |name: &str, value: &Value| {
+        let path = folder.path().join(name);
+        fs::write(&path, value.to_string()).unwrap();
+        text(&path).to_owned()
+    };
+    let images = text(folder.path());
+    let said = ok(&["caption", text(&folder.path().join("a.png"))]);
+    let wrong = "zebras discuss philosophy";
+    let captions = file(
+        "captions.json",
+        &json!({
+            "images": [{ "id": 7, "file_name": "a.png" }, { "id": 9, "file_name": "b.png" }],
+            "annotations": [
+                { "image_id": 7, "caption": said.trim() },
+                { "image_id": 9, "caption": wrong },
+            ],
+        }),
+    );
+    let predictions = folder.path().join("said.json");
+    let coco = [
+        "eval",
+        "captions",
+        "--benchmark",
+        "coco",
+        "--images",
+        images,
+    ];
+    let arguments = [
+        &coco[..],
+        &[
+            "--annotations",
+            &captions,
+            "--predictions",
+            text(&predictions),
+        ],
+    ]
+    .concat();
+    let table = ok(&arguments);
+    assert!(table.contains("CIDEr") && table.contains("all"), "{table}");
+    let kept: Value = serde_json::from_slice(&fs::read(&predictions).unwrap()).unwrap();
+    assert_eq!(kept[0]["image_id"], 7);
+    assert_eq!(kept[0]["caption"].as_str().unwrap(), said.trim());
+    let first = [&arguments[..], &["--first", "1", "--format", "json"]].concat();
+    let scores: Value = serde_json::from_str(&ok(&first)).unwrap();
+    assert_eq!(scores[0]["images"], 1);
+    assert!(scores[0]["rouge_l"].as_f64().unwrap() > 0.99, "{scores}");
+
+    let answer = ok(&[
+        "ask",
+        text(&folder.path().join("a.png")),
+        "Is this a symbol?",
+    ]);
+    let questions = file(
+        "questions.json",
+        &json!({
+            "1": { "imageId": "a", "question": "Is this a symbol?", "answer": answer.trim() },
+            "2": { "imageId": "b", "question": "What is this?", "answer": wrong },
+        }),
+    );
+    fs::copy(folder.path().join("a.png"), folder.path().join("a.jpg")).unwrap();
+    fs::copy(folder.path().join("b.png"), folder.path().join("b.jpg")).unwrap();
+    let gqa = ["eval", "questions", "--images", images, "--format", "json"];
+    let arguments = [&gqa[..], &["--benchmark", "gqa", "--questions", &questions]].concat();
+    let scores: Value = serde_json::from_str(&ok(&arguments)).unwrap();
+    assert_eq!(scores["accuracy"], 50.0, "{scores}");
+
+    let asked = file(
+        "vqa.json",
+        &json!({
+            "data_subtype": "val2014",
+            "questions": [{ "question_id": 70, "image_id": 7, "question": "Is this a symbol?" }],
+        }),
+    );
+    let answers: Vec<Value> = (1..=10)
+        .map(|id| json!({ "answer_id": id, "answer": answer.trim(), "answer_confidence": "yes" }))
+        .collect();
+    let answers = file(
+        "answers.json",
+        &json!({ "annotations": [{
+            "question_id": 70, "image_id": 7, "answers": answers,
+            "answer_type": "yes/no", "question_type": "is this a", "multiple_choice_answer": answer.trim(),
+        }] }),
+    );
+    let name = "COCO_val2014_000000000007.jpg";
+    let vqa = [
+        &gqa[..],
+        &[
+            "--benchmark",
+            "vqav2",
+            "--questions",
+            &asked,
+            "--annotations",
+            &answers,
+        ],
+    ]
+    .concat();
+    let output = seed(&vqa);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains(name), "{}", stderr(&output));
+    fs::copy(folder.path().join("a.png"), folder.path().join(name)).unwrap();
+    let scores: Value = serde_json::from_str(&ok(&vqa)).unwrap();
+    assert_eq!(scores["accuracy"], 100.0, "{scores}");
 }
 
 #[test]

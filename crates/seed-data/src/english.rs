@@ -27,7 +27,8 @@ pub fn english_text() -> Result<Vec<String>, DataError> {
 }
 
 /// What a language model may be pretrained on: WordNet's definitions, but for words that are held-out concepts,
-/// and the captions of the training split, `repeats` times.
+/// and the captions of the training split, `repeats` times; the shortest of them also in the two phrases that
+/// captioning and drawing are asked for in, which an OPT of full size has read often enough elsewhere.
 ///
 /// # Errors
 ///
@@ -48,8 +49,15 @@ pub fn training_text(corpus: &Corpus, repeats: usize) -> Result<Vec<String>, Dat
     let captions: BTreeSet<&String> = (0..train.len())
         .flat_map(|index| train.captions(index))
         .collect();
+    let labels: BTreeSet<&String> = (0..train.len())
+        .filter_map(|index| train.captions(index).iter().min_by_key(|text| text.len()))
+        .collect();
     for _ in 0..repeats {
         lines.extend(captions.iter().map(|caption| (*caption).clone()));
+        for label in &labels {
+            lines.push(format!("A photo of {label}"));
+            lines.push(format!("Generate an image {label}"));
+        }
     }
     Ok(lines)
 }

@@ -211,7 +211,13 @@ impl TextTokenizer {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let file = tempfile::NamedTempFile::new_in(folder).map_err(DataError::io(folder))?;
+        let mut temporary = tempfile::Builder::new();
+        // Readable as any file that is written there.
+        #[cfg(unix)]
+        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = temporary
+            .tempfile_in(folder)
+            .map_err(DataError::io(folder))?;
         std::fs::write(file.path(), json).map_err(DataError::io(path))?;
         file.persist(path)
             .map_err(|error| DataError::io(path)(error.error))?;

@@ -310,12 +310,11 @@ impl Adapter {
     ///
     /// [`LmError::File`], [`LmError::Weights`].
     pub fn save(&self, folder: &Path, base: &str) -> Result<(), LmError> {
-        let failed = |path: &Path, error: std::io::Error| LmError::File {
-            path: path.display().to_string(),
+        fs::create_dir_all(folder).map_err(|error| LmError::File {
+            path: folder.display().to_string(),
             reason: error.to_string(),
-        };
-        fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-        let about = seed_weights::About::default().with("format", "pt");
+        })?;
+        let about = seed_weights::About::default().with("base", base);
         let file = folder.join(ADAPTER_FILE);
         seed_weights::save(self, file, &self.keys(), DType::F32, about)?;
         let peft = PeftConfig {
@@ -341,13 +340,7 @@ impl Adapter {
         };
         let text = serde_json::to_string_pretty(&peft).unwrap_or_default();
         let path = folder.join(ADAPTER_CONFIG_FILE);
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            std::io::Write::write_all(&mut file, text.as_bytes())?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(|error| failed(&path, error))
+        Ok(seed_weights::write_file(&path, text.as_bytes())?)
     }
 
     /// Puts the branches beside the layers; what was beside them before is dropped.

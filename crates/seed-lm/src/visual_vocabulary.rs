@@ -168,6 +168,12 @@ impl VisualVocabularyConfig {
     }
 }
 
+/// The parameter with other values, cut off from what they were computed from.
+fn replaced<const D: usize>(parameter: Param<Tensor<D>>, values: Tensor<D>) -> Param<Tensor<D>> {
+    let (id, device) = (parameter.id, parameter.lazy_device());
+    parameter.transform_for_load(Tensor::from_data(values.into_data(), &device), id)
+}
+
 /// The rows that a language model's vocabulary grows by: `projection(codebook)`, `IMG`, `/IMG`.
 #[derive(Module, Debug)]
 pub struct VisualVocabulary {
@@ -201,26 +207,31 @@ impl VisualVocabulary {
                 ),
             });
         }
-        let id = self.codebook.id;
-        let device = self.codebook.lazy_device();
-        let codebook = Tensor::from_data(codebook.into_data(), &device);
-        self.codebook = self.codebook.transform_for_load(codebook, id);
+        self.codebook = replaced(self.codebook, codebook);
         Ok(self)
     }
 
-    /// The same with the projection scaled so that codes enter the language model as large as its words do:
-    /// `deviation` is that of the word embeddings.
-    pub fn as_large_as(mut self, deviation: f64) -> Self {
-        let codes = self.projection.forward(self.codebook.val());
-        let own = codes.square().mean().sqrt().into_data();
+    /// The same with the projection set so that what it reads enters the language model as words do: around zero, and
+    /// as large.
+    ///
+    /// Vectors of codes have much in common (twice as much, at nano size, as tells them apart): scaled without
+    /// centring, the language model sees almost the same word everywhere.
+    ///
+    /// # Shapes
+    ///
+    /// - vectors: `[any, code_width]`, the codebook or a sample of what is read in its place
+    /// - deviation: of the language model's word embeddings
+    pub fn calibrated(mut self, vectors: Tensor<2>, deviation: f64) -> Self {
+        let weight = self.projection.weight.val();
+        let mean = vectors.clone().mean_dim(0);
+        let centred = (vectors - mean.clone()).matmul(weight.clone());
+        let own = centred.square().mean().sqrt().into_data();
         let own = own.iter::<f64>().next().unwrap_or(0.0);
         if own > 0.0 {
-            let scale = deviation / own;
-            let weight = self.projection.weight;
-            let (id, device) = (weight.id, weight.lazy_device());
-            let scaled = weight.val().mul_scalar(scale).into_data();
-            let scaled = Tensor::from_data(scaled, &device);
-            self.projection.weight = weight.transform_for_load(scaled, id);
+            let scaled = weight.mul_scalar(deviation / own);
+            let offset = mean.matmul(scaled.clone()).neg().squeeze_dim(0);
+            self.projection.weight = replaced(self.projection.weight, scaled);
+            self.projection.bias = self.projection.bias.map(|bias| replaced(bias, offset));
         }
         self
     }

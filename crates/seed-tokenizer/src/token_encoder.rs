@@ -20,6 +20,15 @@ pub enum TokenEncoderConfig {
 }
 
 impl TokenEncoderConfig {
+    /// Whether images can be compared with captions: the released v2 file leaves the contrastive heads and the text
+    /// side out.
+    pub fn reads_text(&self) -> bool {
+        match self {
+            Self::QFormer(config) => config.embed_dim.is_some() && config.q_former.text.is_some(),
+            Self::Raster(_) => true,
+        }
+    }
+
     /// Number of tokens of an image.
     pub fn tokens(&self) -> usize {
         match self {

@@ -32,7 +32,7 @@ pub use load::{Cast, LoadReport, load, load_as};
 pub use parameters::{ParameterInfo, gradients, parameter_count, parameters, values};
 pub use save::save;
 pub use shards::IndexError;
-pub use write::About;
+pub use write::{About, write_file};
 
 // The files are little-endian, and their bytes are taken as they are.
 const _: () = assert!(cfg!(target_endian = "little"));

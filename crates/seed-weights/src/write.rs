@@ -162,6 +162,22 @@ impl TensorWriter {
     }
 }
 
+/// Writes a small file whole or not at all: beside its place, then renamed. What was there before stays until then.
+///
+/// # Errors
+///
+/// [`WeightsError::Io`].
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
+    let write = || -> io::Result<()> {
+        let mut file = beside(path)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|source| io_error(path, source))
+}
+
 /// A temporary file in the folder of `path`, readable as any file that is written there.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = match path.parent() {

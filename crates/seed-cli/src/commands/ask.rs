@@ -42,7 +42,9 @@ impl Arguments {
             return Err("the question is empty".into());
         }
         let language = self.language.load()?;
-        let codes = language.codes(&self.image)?;
+        let codes = language
+            .codes(std::slice::from_ref(&self.image))?
+            .swap_remove(0);
         let example = Example {
             codes: &codes,
             question: &question,

@@ -44,8 +44,8 @@ impl Arguments {
         let mut status = Status::Done;
         let mut stdout = std::io::stdout().lock();
         for image in &self.images {
-            let codes = match language.codes(image) {
-                Ok(codes) => codes,
+            let codes = match language.codes(std::slice::from_ref(image)) {
+                Ok(mut codes) => codes.swap_remove(0),
                 Err(error) => {
                     eprintln!("left out: {error}");
                     status = Status::Partly;

@@ -4,13 +4,12 @@ use std::{fmt::Write, path::PathBuf, time::Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use seed_device::DeviceSpec;
 use seed_tokenizer::{SeedConfig, StepCost};
 
 use crate::{
     Outcome, Status,
-    output::{bytes, thousands},
+    output::{bytes, table, thousands},
 };
 
 /// Show parameters, operations, memory and time of a tokenizer before it runs.
@@ -167,15 +166,6 @@ fn matrix_rate(device: &Device) -> f64 {
     }
     let operations = 2.0 * (SIDE as f64).powi(3) * f64::from(products);
     operations / started.elapsed().as_secs_f64()
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn giga(flops: u64) -> String {

@@ -40,6 +40,11 @@ pub enum RecipeError {
     NoQFormer,
     #[error("a codebook of {codes} codes: codes are kept in two bytes, so at most 65,536")]
     TooManyCodes { codes: usize },
+    #[error(
+        "{} is not there: put the text tokenizer of this checkpoint beside it (bert-base-uncased's with [DEC] for the released ones)",
+        file.display()
+    )]
+    NoTextTokenizer { file: std::path::PathBuf },
     #[error("{0}")]
     LanguageData(String),
 }

@@ -46,18 +46,17 @@ impl FrozenTokenizer {
         })
     }
 
-    /// The tokenizer of the captions that it was trained with: the file beside its weights, or the nano models'.
+    /// The text tokenizer of the captions it was trained with; none if it has no text side to compare captions with,
+    /// as the released v2 file.
     ///
     /// # Errors
     ///
-    /// [`RecipeError::Data`] if the file is no tokenizer.
-    pub fn text_tokenizer(&self) -> Result<TextTokenizer, RecipeError> {
-        let folder = self.published.folder.as_ref();
-        let file = folder.map(|folder| folder.join("tokenizer.json"));
-        Ok(match file.filter(|file| file.is_file()) {
-            Some(file) => TextTokenizer::from_file(&file)?,
-            None => TextTokenizer::from_json(seed_encoders::nano::tokenizer_json())?,
-        })
+    /// Those of [`text_tokenizer`].
+    pub fn text_tokenizer(&self) -> Result<Option<TextTokenizer>, RecipeError> {
+        let reads_text = self.published.config.tokens.reads_text();
+        reads_text
+            .then(|| text_tokenizer(&self.published))
+            .transpose()
     }
 
     /// Codes of each picture of a set in each view; `renderings` are the same pairs drawn in several styles.
@@ -159,6 +158,24 @@ pub fn code_vectors(tokenizer: &SeedTokenizer, vectors: CodeVectors) -> Tensor<2
             .decode_vectors(codebook.unsqueeze::<3>())
             .squeeze_dim(0),
     }
+}
+
+/// The text tokenizer of an image tokenizer: the file beside its weights; the nano one's is built in.
+///
+/// # Errors
+///
+/// [`RecipeError::NoTextTokenizer`] if no file is there, [`RecipeError::Data`] if it is no tokenizer.
+pub fn text_tokenizer(published: &PublishedTokenizer) -> Result<TextTokenizer, RecipeError> {
+    let Some(folder) = &published.folder else {
+        return Ok(TextTokenizer::from_json(
+            seed_encoders::nano::tokenizer_json(),
+        )?);
+    };
+    let file = folder.join("tokenizer.json");
+    if !file.is_file() {
+        return Err(RecipeError::NoTextTokenizer { file });
+    }
+    Ok(TextTokenizer::from_file(&file)?)
 }
 
 /// Hash of a checkpoint's tensors.

@@ -8,7 +8,7 @@ mod run;
 mod text;
 mod training;
 
-pub use codes::{CodeRows, FrozenTokenizer, code_vectors};
+pub use codes::{CodeRows, FrozenTokenizer, code_vectors, text_tokenizer};
 pub use evaluation::LmEvaluation;
 pub use recipe::{LanguageRecipe, LmBatch, LmItem, LmTrainee, Task};
 pub use run::{LmRun, LmRunOutcome};

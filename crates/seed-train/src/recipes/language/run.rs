@@ -110,6 +110,7 @@ impl LmRun {
         let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;
         let corpus = Corpus::embedded()?;
         let images = self.images(device)?;
+        let text_tokenizer = images.text_tokenizer()?;
         let base = self.base(&device.clone().autodiff())?;
         let styles = crate::recipes::TokenizerTrainingConfig::nano().styles;
         let (splits, questions) = match &self.data {
@@ -161,7 +162,6 @@ impl LmRun {
             model: &model,
             most: JUDGED,
         };
-        let text_tokenizer = images.text_tokenizer()?;
         let mut report = LanguageReport::default();
         for held_out in splits
             .evaluations
@@ -170,8 +170,10 @@ impl LmRun {
         {
             report.captions.push(judge.captions(held_out)?.0);
             report.questions.extend(judge.questions(held_out)?);
-            if config.visual_input == VisualInput::Codes {
-                report.images.push(judge.images(held_out, &text_tokenizer)?);
+            if let Some(text_tokenizer) = &text_tokenizer
+                && config.visual_input == VisualInput::Codes
+            {
+                report.images.push(judge.images(held_out, text_tokenizer)?);
             }
         }
         report.facts = vec![

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burn::{module::Module, tensor::Device};
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
 use rand::RngExt;
 use seed_data::{
     Cache, DataError, ItemContext, Loader, LoaderConfig, PairSet, Question, TextTokenizer,
@@ -21,6 +24,9 @@ use super::{
     recipe::{LanguageRecipe, LmBatch, LmItem, LmTrainee, Task},
 };
 use crate::{ConfigError, Outcome, ProgressMode, RunDir, StopFlag, TrainConfig, Trainer};
+
+/// Pictures whose embeddings say how large embeddings are.
+const CALIBRATION_PICTURES: usize = 256;
 
 /// What the language model reads in the place of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -111,7 +117,7 @@ pub struct LmTrainingConfig {
     pub packing: bool,
     /// Side in pixels at which drawings are rendered before the crop.
     pub render_size: u32,
-    /// Views of each training picture whose codes are kept.
+    /// Random views of each training picture whose codes are kept, besides the picture as it is.
     pub views: usize,
     /// Random crop and augmentation of a view.
     pub transform: TrainTransform,
@@ -232,6 +238,13 @@ impl Pictures {
     }
 }
 
+/// What a training draws from.
+#[derive(Clone)]
+struct TrainingPictures {
+    views: Pictures,
+    plain: Pictures,
+}
+
 impl LmTraining<'_> {
     /// The model's sizes.
     pub fn model_config(&self) -> SeedLmConfig {
@@ -279,19 +292,28 @@ impl LmTraining<'_> {
         let mut base = self.base.opt.clone().no_grad();
         let adapter = self.config.lora.init(&base.linears_mut(), &device)?;
         let mut vocabulary = model.visual.init(model.opt.embed_width, &device)?;
-        if self.config.visual_input == VisualInput::Codes {
-            let vectors = code_vectors(&self.images.model, self.config.vectors);
-            let words = self.base.opt.embed_tokens.weight.val();
-            let deviation = words.square().mean().sqrt().into_data();
-            let deviation = deviation.iter::<f64>().next().unwrap_or(1.0);
-            vocabulary = vocabulary.with_codebook(vectors)?.as_large_as(deviation);
-        }
+        let pictures = self.training_pictures()?;
+        let vectors = match &pictures.plain {
+            Pictures::Codes(_) => {
+                let vectors = code_vectors(&self.images.model, self.config.vectors);
+                vocabulary = vocabulary.with_codebook(vectors.clone())?;
+                vectors
+            }
+            Pictures::Embeddings(rows) => {
+                let sample = 0..rows.pictures.min(CALIBRATION_PICTURES);
+                rows.tensor(0, sample, self.device)?.flatten(0, 1)
+            }
+        };
+        let words = self.base.opt.embed_tokens.weight.val();
+        let deviation = words.square().mean().sqrt().into_data();
+        let deviation = deviation.iter::<f64>().next().unwrap_or(1.0);
+        let vectors = Tensor::from_data(vectors.into_data(), &device);
+        vocabulary = vocabulary.calibrated(vectors, deviation);
         vocabulary.codebook = vocabulary.codebook.set_require_grad(false);
         let mut trainee = LmTrainee {
             adapter,
             vocabulary,
         };
-        let pictures = self.training_pictures()?;
         let phases = [
             ("image-to-text", &self.config.image_to_text),
             ("joint", &self.config.joint),
@@ -324,13 +346,17 @@ impl LmTraining<'_> {
         Ok(SeedLm::new(base, vocabulary, self.model_config().ids()))
     }
 
-    fn training_pictures(&self) -> Result<Pictures, RecipeError> {
+    /// Every training picture in random views, and as it is: what is drawn is never a crop.
+    fn training_pictures(&self) -> Result<TrainingPictures, RecipeError> {
         let views = Views::Random {
             count: self.config.views,
             transform: self.config.transform.clone(),
             seed: self.config.image_to_text.train.seed,
         };
-        self.pictures(&self.splits.renderings, &views)
+        Ok(TrainingPictures {
+            views: self.pictures(&self.splits.renderings, &views)?,
+            plain: self.pictures(&self.splits.renderings[..1], &Views::Plain)?,
+        })
     }
 
     fn pictures(
@@ -356,7 +382,7 @@ impl LmTraining<'_> {
         phase: &LmPhase,
         trainee: LmTrainee,
         base: &Opt,
-        pictures: &Pictures,
+        pictures: &TrainingPictures,
         run: &mut RunDir,
     ) -> Result<(LmTrainee, Outcome), RecipeError> {
         let model = self.model_config();
@@ -371,7 +397,7 @@ impl LmTraining<'_> {
                 "templates": self.config.templates,
                 "packing": self.config.packing,
                 "mixture": phase.mixture,
-                "inputs": pictures.identity(),
+                "inputs": pictures.views.identity(),
             }),
             device: self.device.clone().autodiff(),
         };
@@ -390,7 +416,7 @@ impl LmTraining<'_> {
     fn loader(
         &self,
         phase: &LmPhase,
-        pictures: &Pictures,
+        pictures: &TrainingPictures,
         ids: VisualIds,
     ) -> Result<Loader<LmItem, DataError>, RecipeError> {
         let set = Arc::clone(self.splits.train());
@@ -406,7 +432,12 @@ impl LmTraining<'_> {
             let (index, mut rng) = (item.index as usize, item.rng);
             let asked = questions.get(&set.concept(index));
             let task = mixture.draw(asked.is_some(), &mut rng);
-            let (codes, vectors) = pictures.read(rng.random_range(0..views), index)?;
+            let view = rng.random_range(0..=views);
+            let (codes, vectors) = if task == Task::Image || view == views {
+                pictures.plain.read(0, index)?
+            } else {
+                pictures.views.read(view, index)?
+            };
             let mut example = Example {
                 codes: &codes,
                 caption: short_caption(set.as_ref(), index),

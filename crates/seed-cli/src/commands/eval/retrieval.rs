@@ -1,26 +1,22 @@
-//! `seed eval`: how good a model is on held-out data.
+//! `seed eval retrieval`: captions for pictures and pictures for captions.
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use indicatif::ProgressBar;
 use seed_data::{Cache, Corpus, FolderOptions, FolderSet, TextTokenizer};
-use seed_encoders::nano;
 use seed_eval::{Report, report::RetrievalResult};
-use seed_tokenizer::{PublishedTokenizer, SeedConfig, TokenEncoderConfig};
-use seed_train::recipes::{EvaluationSet, RetrievalEvaluation, Splits, TokenizerTrainingConfig};
+use seed_tokenizer::{PublishedTokenizer, SeedConfig};
+use seed_train::recipes::{
+    EvaluationSet, RecipeError, RetrievalEvaluation, Splits, TokenizerTrainingConfig,
+    text_tokenizer,
+};
 
 use crate::{
     Outcome, Status,
     model::ModelArguments,
     output::{self, Format},
 };
-
-/// Evaluate a model.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Retrieval(RetrievalArguments),
-}
 
 /// Image-text retrieval with causal embeddings, and with codes.
 ///
@@ -32,7 +28,7 @@ Examples:
   seed eval retrieval
   seed eval retrieval --checkpoint runs/photos --data held-out/
   seed eval retrieval --checkpoint weights/ --text-tokenizer bert/tokenizer.json --data coco/ --format json")]
-pub(crate) struct RetrievalArguments {
+pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// Pictures with captions: a folder with captions.jsonl, or a .txt beside each picture.
@@ -49,16 +45,8 @@ pub(crate) struct RetrievalArguments {
     format: Format,
 }
 
-impl Command {
+impl Arguments {
     pub(crate) fn run(&self, quiet: bool) -> Outcome {
-        match self {
-            Self::Retrieval(arguments) => arguments.run(quiet),
-        }
-    }
-}
-
-impl RetrievalArguments {
-    fn run(&self, quiet: bool) -> Outcome {
         let published = self.model.open()?;
         let tokenizer = self.tokenizer(&published)?;
         let longest = longest_caption(&published.config)?;
@@ -108,29 +96,21 @@ impl RetrievalArguments {
 
     /// The text tokenizer that was named, or the one beside the checkpoint, or the nano one.
     fn tokenizer(&self, published: &PublishedTokenizer) -> Result<TextTokenizer, Box<dyn Error>> {
-        if let Some(file) = &self.text_tokenizer {
-            return Ok(TextTokenizer::from_file(file)?);
+        match &self.text_tokenizer {
+            Some(file) => Ok(TextTokenizer::from_file(file)?),
+            None => text_tokenizer(published).map_err(|error| match error {
+                RecipeError::NoTextTokenizer { .. } => {
+                    format!("{error}, or name it with --text-tokenizer").into()
+                }
+                other => other.into(),
+            }),
         }
-        let Some(folder) = &published.folder else {
-            return Ok(TextTokenizer::from_json(nano::tokenizer_json())?);
-        };
-        let beside = folder.join("tokenizer.json");
-        if beside.is_file() {
-            return Ok(TextTokenizer::from_file(&beside)?);
-        }
-        Err(format!(
-            "{} is not there: give the text tokenizer of this checkpoint with --text-tokenizer (bert-base-uncased's with [DEC] for the released ones)",
-            beside.display()
-        )
-        .into())
     }
 }
 
 /// Retrieval needs what codes do not: contrastive heads and a text side.
 fn longest_caption(config: &SeedConfig) -> Result<usize, Box<dyn Error>> {
-    if let TokenEncoderConfig::QFormer(config) = &config.tokens
-        && (config.embed_dim.is_none() || config.q_former.text.is_none())
-    {
+    if !config.tokens.reads_text() {
         return Err("this checkpoint has no contrastive heads and no text side (the released v2 file leaves them out), so it cannot be compared with captions".into());
     }
     Ok(config.tokens.max_text_length())

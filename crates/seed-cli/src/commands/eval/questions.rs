@@ -1,0 +1,154 @@
+//! `seed eval questions`: VQAv2 and GQA from their own files.
+
+use std::{error::Error, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use seed_eval::{
+    GqaScores, VqaScores,
+    annotations::{GqaQuestion, VqaQuestion, gqa_questions, vqa_questions},
+};
+use serde_json::json;
+
+use super::{Asked, BenchmarkArguments};
+use crate::{
+    Outcome, Status,
+    language::{DecodingArguments, Language, LanguageArguments},
+    output::{self, Format},
+};
+
+/// The form of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Benchmark {
+    /// VQAv2: a file of questions and one of annotations.
+    Vqav2,
+    /// GQA: one file, such as `testdev_balanced_questions.json`.
+    Gqa,
+}
+
+/// Answers to a benchmark's questions: accuracy by the benchmark's own rule.
+///
+/// VQAv2 counts how many of ten people said the same, after its normalisation; GQA counts answers that are the
+/// expected one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed eval questions --benchmark gqa --questions testdev_balanced_questions.json --images gqa/images/ --lm runs/lm
+  seed eval questions --benchmark vqav2 --questions v2_OpenEnded_mscoco_val2014_questions.json \\
+      --annotations v2_mscoco_val2014_annotations.json --images val2014/ --predictions said.json")]
+pub(crate) struct Arguments {
+    /// The form of the files.
+    #[arg(long, value_enum)]
+    benchmark: Benchmark,
+    /// The file of questions.
+    #[arg(long, value_name = "FILE")]
+    questions: PathBuf,
+    /// The file of answers.
+    #[arg(long, value_name = "FILE", required_if_eq("benchmark", "vqav2"))]
+    annotations: Option<PathBuf>,
+    /// Longest answer, in tokens.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    max_new_tokens: usize,
+    #[command(flatten)]
+    run: BenchmarkArguments,
+    #[command(flatten)]
+    language: LanguageArguments,
+    #[command(flatten)]
+    decoding: DecodingArguments,
+}
+
+impl Arguments {
+    pub(crate) fn run(&self, quiet: bool) -> Outcome {
+        let written = match (&self.benchmark, &self.annotations) {
+            (Benchmark::Vqav2, Some(annotations)) => {
+                let questions = self.run.limit(vqa_questions(&self.questions, annotations)?);
+                self.vqav2(&questions, quiet)?
+            }
+            _ => {
+                let questions = self.run.limit(gqa_questions(&self.questions)?);
+                self.gqa(&questions, quiet)?
+            }
+        };
+        output::to_stdout(written.as_bytes())?;
+        Ok(Status::Done)
+    }
+
+    fn vqav2(&self, questions: &[VqaQuestion], quiet: bool) -> Result<String, Box<dyn Error>> {
+        let asked = questions.iter().map(|question| Asked {
+            file_name: &question.file_name,
+            question: &question.question,
+        });
+        let said = self.say(&asked.collect::<Vec<_>>(), quiet)?;
+        let pairs = || questions.iter().zip(&said);
+        let entry = |(question, said): (&VqaQuestion, &String)| json!({ "question_id": question.id, "answer": said });
+        self.run.keep(&pairs().map(entry).collect())?;
+        let items: Vec<_> = pairs()
+            .map(|(question, said)| question.answered(said))
+            .collect();
+        let scores = VqaScores::of(&items)?;
+        if self.run.format == Format::Json {
+            let scores = json!({
+                "questions": questions.len(),
+                "accuracy": scores.overall,
+                "per_answer_type": scores.per_answer_type,
+                "per_question_type": scores.per_question_type,
+            });
+            return Ok(serde_json::to_string_pretty(&scores)? + "\n");
+        }
+        let mut rows = vec![row("all", questions.len(), scores.overall)];
+        for (name, accuracy) in &scores.per_answer_type {
+            let of_type = questions
+                .iter()
+                .filter(|question| question.answer_type == *name);
+            rows.push(row(name, of_type.count(), *accuracy));
+        }
+        Ok(format!("{}\n", output::table(HEADER).add_rows(rows)))
+    }
+
+    fn gqa(&self, questions: &[GqaQuestion], quiet: bool) -> Result<String, Box<dyn Error>> {
+        let asked = questions.iter().map(|question| Asked {
+            file_name: &question.file_name,
+            question: &question.question,
+        });
+        let said = self.say(&asked.collect::<Vec<_>>(), quiet)?;
+        let pairs = || questions.iter().zip(&said);
+        let entry = |(question, said): (&GqaQuestion, &String)| json!({ "questionId": question.id, "prediction": said });
+        self.run.keep(&pairs().map(entry).collect())?;
+        let items: Vec<_> = pairs()
+            .map(|(question, said)| question.answered(said))
+            .collect();
+        let scores = GqaScores::of(&items)?;
+        if self.run.format == Format::Json {
+            let scores = json!({ "questions": questions.len(), "accuracy": scores.accuracy });
+            return Ok(serde_json::to_string_pretty(&scores)? + "\n");
+        }
+        let row = row("all", questions.len(), scores.accuracy);
+        Ok(format!("{}\n", output::table(HEADER).add_row(row)))
+    }
+
+    fn say(&self, asked: &[Asked<'_>], quiet: bool) -> Result<Vec<String>, Box<dyn Error>> {
+        let language: Language = self.language.load()?;
+        let lower: Vec<String> = asked
+            .iter()
+            .map(|asked| asked.question.trim().to_lowercase())
+            .collect();
+        // As questions are asked by `seed ask` and in training.
+        let asked: Vec<Asked<'_>> = asked
+            .iter()
+            .zip(&lower)
+            .map(|(asked, question)| Asked { question, ..*asked })
+            .collect();
+        let template = &language.about().templates.question;
+        let decoding = (&self.decoding, self.max_new_tokens);
+        self.run.say(&language, template, &asked, decoding, quiet)
+    }
+}
+
+const HEADER: [&str; 3] = ["", "questions", "accuracy %"];
+
+fn row(name: &str, questions: usize, accuracy: f64) -> Vec<String> {
+    vec![
+        name.to_owned(),
+        questions.to_string(),
+        format!("{accuracy:.2}"),
+    ]
+}
