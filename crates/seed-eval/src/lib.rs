@@ -8,7 +8,7 @@
 //!   ([`ptb_tokenize`]);
 //! - [`VqaScores`], [`GqaScores`]: accuracy of answers to questions;
 //! - [`annotations`]: the captions and questions of COCO, Flickr30K, NoCaps, VQAv2 and GQA, from their files;
-//! - [`language`]: what a language model's training ends with;
+//! - [`language`]: what a language model's training ends with, and its page;
 //! - [`CodebookHealth`]: usage, perplexity and dead codes, overall and per position;
 //! - [`Report`]: all of it as JSON, as one self-contained HTML page, and as a table for the terminal.
 //!

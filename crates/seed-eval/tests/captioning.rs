@@ -88,6 +88,18 @@ fn more_strings_as_corenlp_has_them() {
             "r&b r & b a+b c++ * star * :-rrb- a/b/c / d",
         ),
         ("£5 €5 5¢ US$5 👍 你好。", "# 5 $ 5 5 cents us$ 5 你好 。"),
+        (
+            "O'Brien's more'n hold'em, rock'n'roll, get 'em! Hawai'i in '00s",
+            "o'brien 's more 'n hold 'em rock 'n' roll get 'em hawai'i in 00s",
+        ),
+        (
+            "a 10-year-old's black-and-white/brown T-shirt., mid-1980s",
+            "a 10-year-old 's black-and-white/brown t-shirt. mid-1980s",
+        ),
+        (
+            "3.5-inch, 555-1234, 12/25/2015, 24/7: a 3-D TV/monitor w/o legs--pages 5-6",
+            "3.5-inch 555-1234 12/25/2015 24/7 a 3-d tv/monitor w/o legs pages 5-6",
+        ),
         ("", ""),
         (" \t\n ", ""),
         ("... -- ' \" , .", ""),

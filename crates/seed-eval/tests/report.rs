@@ -1,8 +1,10 @@
 //! The report: what the page holds, what it must not, and what survives the disk.
 
+mod made_up;
+
 use std::{f64::consts::PI, fs, path::Path};
 
-use image::{Rgb, RgbImage};
+use made_up::{CAPTIONS, drawing, noisy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use seed_eval::{
@@ -60,15 +62,7 @@ fn sample() -> Report {
 }
 
 fn with_curves(report: Report, rng: &mut impl RngExt) -> Report {
-    let mut noisy = |steps: u32, from: f64, to: f64| {
-        let decay = |step| (-6.0 * f64::from(step) / f64::from(steps)).exp();
-        let mut value = |step| (to + (from - to) * decay(step)) * rng.random_range(0.88..1.12);
-        let points: Vec<_> = (0..steps)
-            .step_by(5)
-            .map(|s| (f64::from(s), value(s)))
-            .collect();
-        points
-    };
+    let mut noisy = |steps, from, to| noisy(steps, from, to, rng);
     let warm_up_and_cosine = |step: u32| {
         let done = f64::from(step) / 4000.0;
         5e-4 * (f64::from(step) / 200.0).min(0.5 + 0.5 * (PI * done).cos())
@@ -174,32 +168,6 @@ fn with_pictures(mut report: Report) -> Report {
         });
     }
     report
-}
-
-const CAPTIONS: [&str; 6] = [
-    "wine glass, alcohol, bar, beverage",
-    "cat, animal, kitten, pet",
-    "derelict house, home",
-    "snail, animal, escargot, garden, nature, slug",
-    "person in lotus position facing right, meditation, yoga, serenity",
-    "balloon",
-];
-
-/// A disc on white, so that pictures can be told apart.
-fn drawing(i: u32) -> RgbImage {
-    let colour = Rgb([
-        (i * 67 % 200) as u8,
-        (i * 131 % 180) as u8,
-        (i * 29 % 220) as u8,
-    ]);
-    RgbImage::from_fn(64, 64, |x, y| {
-        let (dx, dy) = (x.abs_diff(32 - i % 5 * 3), y.abs_diff(28 + i % 4 * 4));
-        if dx * dx + dy * dy < 300 + i % 7 * 50 {
-            colour
-        } else {
-            Rgb([255; 3])
-        }
-    })
 }
 
 #[test]

@@ -19,27 +19,27 @@ const COLUMNS: usize = 160;
 const SMOOTH_FROM: usize = 60;
 
 /// One bar of a [`BarChart`] chart.
-pub(super) struct Bar {
+pub(crate) struct Bar {
     /// Height.
-    pub(super) value: f64,
+    pub(crate) value: f64,
     /// Height of a pale bar behind it; 0 for none.
-    pub(super) behind: f64,
+    pub(crate) behind: f64,
     /// Shown under the pointer.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// A bar chart.
-pub(super) struct BarChart {
+pub(crate) struct BarChart {
     /// What it shows, for those who cannot see it.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// The bars, left to right.
-    pub(super) bars: Vec<Bar>,
+    pub(crate) bars: Vec<Bar>,
     /// Heights grow with the logarithm of 1 + value.
-    pub(super) log: bool,
+    pub(crate) log: bool,
     /// A dashed line at this height.
-    pub(super) reference: Option<f64>,
+    pub(crate) reference: Option<f64>,
     /// Labels below, at fractions of the width.
-    pub(super) labels: Vec<(f64, String)>,
+    pub(crate) labels: Vec<(f64, String)>,
 }
 
 /// Maps values to pixels along one axis.
@@ -60,7 +60,7 @@ impl Axis {
 }
 
 /// A line chart: smoothed lines over pale raw ones, with a legend that gives the last values.
-pub(super) fn lines(curve: &Curve) -> Markup {
+pub(crate) fn lines(curve: &Curve) -> Markup {
     let shown: Vec<Series> = curve
         .series
         .iter()
@@ -121,7 +121,7 @@ pub(super) fn lines(curve: &Curve) -> Markup {
 }
 
 /// A bar chart.
-pub(super) fn bars(chart: &BarChart) -> Markup {
+pub(crate) fn bars(chart: &BarChart) -> Markup {
     let top = chart
         .bars
         .iter()
@@ -413,7 +413,7 @@ fn short_exponent(value: f64) -> String {
 }
 
 /// `12,000`: a whole number in groups of three digits; others as they are.
-pub(super) fn thousands(value: f64) -> String {
+pub(crate) fn thousands(value: f64) -> String {
     if value.fract() != 0.0 {
         return format!("{value:.2}");
     }

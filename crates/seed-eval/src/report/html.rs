@@ -1,106 +1,36 @@
-//! The page. Every text goes through maud's escaping: captions come from whoever made the data.
+//! The page of a tokenizer's run.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::{
-    CodeGallery, Headline, NearestCaptions, Report, RetrievalResult,
+    CodeGallery, NearestCaptions, Report, RetrievalResult,
     chart::{self, Bar, BarChart, thousands},
+    page::{self, Head, picture, signed},
 };
 use crate::{CodebookHealth, Recall, RetrievalScores};
 
 /// Columns of the frequency histogram.
 const COLUMNS: usize = 120;
-/// Belt and braces: even a mistake here could not make the page load or run anything.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 pub(super) fn page(report: &Report) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (report.title) }
-                style { (PreEscaped(include_str!("style.css"))) }
-            }
-            body {
-                main {
-                    (head(report))
-                    (warnings(report))
-                    @if !report.headlines.is_empty() {
-                        div.headlines { @for figure in &report.headlines { (headline(figure)) } }
-                    }
-                    @if !report.retrieval.is_empty() { (retrieval(&report.retrieval)) }
-                    @if let Some(health) = &report.codebook { (codebook(health)) }
-                    @if !report.nearest.is_empty() { (nearest(&report.nearest)) }
-                    @if !report.codes.is_empty() { (codes(&report.codes)) }
-                    @for stage in &report.stages {
-                        section {
-                            h2 { (stage.name) }
-                            @if let Some(note) = &stage.note { p.lead { (note) } }
-                            div.charts { @for curve in &stage.curves { (chart::lines(curve)) } }
-                        }
-                    }
-                    @if let Some(config) = &report.config {
-                        section { details { summary { "Configuration" } pre { (config) } } }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn head(report: &Report) -> Markup {
-    html! {
-        header {
-            p.eyebrow { "SEED · report of a run" }
-            h1 { (report.title) }
-            @if let Some(summary) = &report.summary { p.lead { (summary) } }
-            @if !report.facts.is_empty() {
-                dl.facts {
-                    @for fact in &report.facts { div { dt { (fact.label) } dd { (fact.value) } } }
-                }
-            }
-            @if let Some(command) = &report.command { pre.command { (command) } }
-        }
-    }
-}
-
-fn warnings(report: &Report) -> Markup {
-    let warnings = report.all_warnings();
-    html! {
-        @if !warnings.is_empty() {
-            aside.warnings aria-label="Warnings" {
-                ul { @for warning in &warnings { li { (warning) } } }
-            }
-        }
-    }
-}
-
-fn headline(figure: &Headline) -> Markup {
-    let state = match figure.reached() {
-        Some(true) => "reached",
-        Some(false) => "missed",
-        None => "",
+    let facts = report.facts.iter();
+    let head = Head {
+        title: &report.title,
+        summary: report.summary.as_deref(),
+        facts: facts.map(|fact| (&*fact.label, &*fact.value)).collect(),
+        command: report.command.as_deref(),
     };
-    html! {
-        div class={ "headline " (state) } {
-            p.label { (figure.label) }
-            p.value {
-                (format!("{:.*}", figure.decimals, figure.value))
-                @if !figure.unit.is_empty() { span.unit { " " (figure.unit) } }
-            }
-            @if let Some(target) = figure.target {
-                p.target {
-                    @if state == "reached" { "✓ " } @else { "✗ " }
-                    "hoped for " (figure.target_text(target))
-                }
-            }
-            @if let Some(note) = &figure.note { p.quiet { (note) } }
-        }
-    }
+    let body = html! {
+        (page::warnings(&report.all_warnings()))
+        (page::headlines(&report.headlines))
+        @if !report.retrieval.is_empty() { (retrieval(&report.retrieval)) }
+        @if let Some(health) = &report.codebook { (codebook(health)) }
+        @if !report.nearest.is_empty() { (nearest(&report.nearest)) }
+        @if !report.codes.is_empty() { (codes(&report.codes)) }
+        (page::stages(&report.stages))
+        (page::config(report.config.as_deref()))
+    };
+    page::frame(&head, &body)
 }
 
 fn retrieval(results: &[RetrievalResult]) -> Markup {
@@ -114,7 +44,7 @@ fn retrieval(results: &[RetrievalResult]) -> Markup {
                 em { "chance" } " is what a random order gives."
             }
             div.scroll {
-                table {
+                table.recalls {
                     thead {
                         tr {
                             th rowspan="2" {}
@@ -162,11 +92,6 @@ fn retrieval_rows(result: &RetrievalResult) -> Markup {
             @for (name, scores) in result.rows() { (row(name, scores)) }
         }
     }
-}
-
-/// `+1.2` or `−1.2`, with a true minus sign.
-fn signed(value: f64) -> String {
-    format!("{value:+.1}").replace('-', "−")
 }
 
 fn codebook(health: &CodebookHealth) -> Markup {
@@ -288,24 +213,17 @@ fn nearest(pictures: &[NearestCaptions]) -> Markup {
             h2 { "Nearest captions" }
             p.lead { "Held-out pictures and the captions the model finds for them, with their cosine." }
             div.gallery {
-                @for picture in pictures {
+                @for nearest in pictures {
                     article {
                         div.subject {
-                            img src=(picture.picture.as_str()) alt=(picture.caption) loading="lazy";
-                            div { p.caption { (picture.caption) } p.quiet {
-                                    (picture.source)
-                                    @if !picture.matches.iter().any(|found| found.hit) { span.miss { " · not found" } }
+                            (picture(&nearest.picture, &nearest.caption))
+                            div { p.caption { (nearest.caption) } p.quiet {
+                                    (nearest.source)
+                                    @if !nearest.matches.iter().any(|found| found.hit) { span.miss { " · not found" } }
                                 }
                             }
                         }
-                        ol {
-                            @for found in &picture.matches {
-                                li.hit[found.hit] {
-                                    span { (found.caption) @if found.hit { span.tick { " ✓" } } }
-                                    data value=(found.score) { (format!("{:.2}", found.score).replace('-', "−")) }
-                                }
-                            }
-                        }
+                        (page::matches(&nearest.matches))
                     }
                 }
             }
@@ -325,7 +243,7 @@ fn codes(galleries: &[CodeGallery]) -> Markup {
                         div.strip {
                             @for example in &gallery.examples {
                                 figure {
-                                    img src=(example.picture.as_str()) alt=(example.caption) loading="lazy";
+                                    (picture(&example.picture, &example.caption))
                                     figcaption { span.caption { (example.caption) } span.quiet { "position " (example.position) } }
                                 }
                             }

@@ -13,8 +13,9 @@
 //! assert!(report.html().contains("nano, seed 0"));
 //! ```
 
-mod chart;
+pub(crate) mod chart;
 mod html;
+pub(crate) mod page;
 pub(crate) mod save;
 mod terminal;
 
@@ -166,6 +167,7 @@ pub struct CaptionMatch {
     /// The caption.
     pub caption: String,
     /// Its cosine with the picture.
+    #[serde(deserialize_with = "null_as_nan")]
     pub score: f32,
     /// Whether it is one of the picture's own.
     pub hit: bool,
@@ -280,15 +282,7 @@ impl Report {
     /// embeddings that do no better than pixels, a codebook of which less than half is used.
     pub fn all_warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();
-        for headline in &self.headlines {
-            if let (Some(target), Some(false)) = (headline.target, headline.reached()) {
-                let (label, value) = (&headline.label, headline.text());
-                let wanted = headline.target_text(target);
-                warnings.push(format!(
-                    "Not reached: {label} is {value}, hoped for {wanted}."
-                ));
-            }
-        }
+        warnings.extend(self.headlines.iter().filter_map(Headline::missed));
         for result in &self.retrieval {
             let (name, r_mean) = (result.name(), result.embeddings.r_mean);
             match result.pixels {
@@ -374,8 +368,15 @@ impl Headline {
         })
     }
 
-    fn text(&self) -> String {
-        with_unit(self.value, self.decimals, &self.unit)
+    /// What to warn of if the target is not reached.
+    pub(crate) fn missed(&self) -> Option<String> {
+        let (target, reached) = (self.target?, self.reached()?);
+        let (label, value) = (
+            &self.label,
+            with_unit(self.value, self.decimals, &self.unit),
+        );
+        let wanted = self.target_text(target);
+        (!reached).then(|| format!("Not reached: {label} is {value}, hoped for {wanted}."))
     }
 
     fn target_text(&self, target: Target) -> String {
@@ -387,12 +388,24 @@ impl Headline {
     }
 }
 
-fn null_as_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+/// Split, source and concepts of a held-out set, joined; parts that are empty are left out.
+pub(crate) fn set_name(parts: [&str; 3]) -> String {
+    let mut parts = parts.to_vec();
+    parts.retain(|part| !part.is_empty());
+    parts.join(" · ")
+}
+
+/// NaN, which JSON cannot write, comes back from `null`.
+pub(crate) fn null_as_nan<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + From<f32>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NAN.into()))
 }
 
 fn with_unit(value: f64, decimals: usize, unit: &str) -> String {
-    let value = format!("{value:.decimals$}");
+    let value = page::number(value, decimals);
     if unit.is_empty() {
         value
     } else {
@@ -469,13 +482,7 @@ impl Series {
 impl RetrievalResult {
     /// `test · openmoji · seen`; parts that are empty are left out.
     pub fn name(&self) -> String {
-        let parts = [&self.split, &self.source, &self.concepts];
-        parts
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(" · ")
+        set_name([&self.split, &self.source, &self.concepts])
     }
 
     /// What the codes lose against the embeddings, in points of R@mean (negative if they gain).

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use serde::de::DeserializeOwned;
+
 use super::Report;
 use crate::EvalError;
 
@@ -31,11 +33,7 @@ impl Report {
     /// [`EvalError::Io`], [`EvalError::Json`].
     pub fn save_json(&self, path: impl AsRef<Path>) -> Result<(), EvalError> {
         let path = path.as_ref();
-        let json = serde_json::to_vec(self).map_err(|source| EvalError::Json {
-            path: path.into(),
-            source,
-        })?;
-        write(path, &json)
+        write(path, &serde_json::to_vec(self).map_err(json(path))?)
     }
 
     /// Reads what [`Report::save_json`] wrote.
@@ -43,13 +41,14 @@ impl Report {
     /// # Errors
     /// [`EvalError::Io`], [`EvalError::Json`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, EvalError> {
-        let path = path.as_ref();
-        let json = fs::read(path).map_err(io(path))?;
-        serde_json::from_slice(&json).map_err(|source| EvalError::Json {
-            path: path.into(),
-            source,
-        })
+        read_json(path.as_ref())
     }
+}
+
+/// Reads a report that was written as JSON.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EvalError> {
+    let text = fs::read(path).map_err(io(path))?;
+    serde_json::from_slice(&text).map_err(json(path))
 }
 
 /// Writes beside `path` and renames, so that a reader finds the old file or the new one, never half.
@@ -68,7 +67,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
     })
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> EvalError {
+pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> EvalError {
     let path = path.to_path_buf();
     move |source| EvalError::Io { path, source }
+}
+
+pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> EvalError {
+    let path = path.to_path_buf();
+    move |source| EvalError::Json { path, source }
 }
