@@ -96,6 +96,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match run.train(&device, StopFlag::on_ctrl_c()?)? {
         LmRunOutcome::Finished { report, folder } => {
             println!("{}", report.terminal_table());
+            println!("report: {}", folder.join("report.html").display());
             println!("adapter and vocabulary: {}", folder.display());
         }
         LmRunOutcome::Interrupted { stage, step } => {

@@ -123,11 +123,18 @@ fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interru
         most: 8,
     };
     let held_out = &splits.evaluations[0];
-    let (scores, texts) = judge.captions(held_out).unwrap();
-    assert_eq!((scores.pictures, texts.len()), (8, 8));
-    assert!(scores.perplexity.is_finite());
-    let questions = judge.questions(held_out).unwrap().unwrap();
+    let text_tokenizer = images.text_tokenizer().unwrap();
+    let judged = judge.judge(held_out, text_tokenizer.as_ref()).unwrap();
+    assert_eq!((judged.captions.pictures, judged.said.len()), (8, 8));
+    assert!(judged.captions.perplexity.is_finite());
+    let questions = judged.questions.unwrap();
     assert_eq!((questions.questions, questions.blind), (8, 100.0));
+    assert_eq!(judged.answers.len(), 8);
+    let draws = config.visual_input == VisualInput::Codes;
+    assert_eq!(
+        (judged.images.is_some(), !judged.drawn.is_empty()),
+        (draws, draws)
+    );
     if config.visual_input == VisualInput::Codes {
         let saved = SavedLm::open(run.path()).unwrap();
         let base = nano::opt(&device, DType::F32).unwrap();

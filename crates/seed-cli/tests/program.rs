@@ -251,8 +251,8 @@ fn benchmarks_run_from_their_own_files() {
         &json!({
             "images": [{ "id": 7, "file_name": "a.png" }, { "id": 9, "file_name": "b.png" }],
             "annotations": [
-                { "image_id": 7, "caption": said.trim() },
-                { "image_id": 9, "caption": wrong },
+                { "id": 1, "image_id": 7, "caption": said.trim() },
+                { "id": 2, "image_id": 9, "caption": wrong },
             ],
         }),
     );

@@ -175,6 +175,38 @@ fn linear_equals_burns_with_all_three_gradients() {
     }
 }
 
+#[test]
+fn a_few_rows_by_a_weight_of_any_type_equal_the_general_product() {
+    let device = device();
+    for (rows, input, output) in [
+        (1, 1, 1),
+        (1, 7, 515),
+        (3, 130, 70),
+        (4, 64, 1100),
+        (9, 33, 12),
+    ] {
+        let x = Tensor::<2>::from_data(normal([rows, input], &device), &device);
+        let lies = Tensor::<2>::from_data(normal([input, output], &device), &device);
+        let turned = Tensor::<2>::from_data(normal([output, input], &device), &device);
+        let bias = Tensor::<1>::from_data(normal([output], &device), &device);
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            // Rounded to what is kept, so that nothing but the order of additions may differ.
+            for weight in [
+                lies.clone().cast(dtype),
+                turned.clone().cast(dtype).transpose(),
+            ] {
+                let wide = weight.clone().cast(DType::F32);
+                let expected = x.clone().matmul(wide).into_data();
+                let found = fused::product(x.clone(), weight.clone());
+                assert_close(found.into_data(), expected.clone(), 1e-4);
+                let found =
+                    fused::linear(x.clone(), weight, bias.clone()) - bias.clone().unsqueeze();
+                assert_close(found.into_data(), expected, 1e-4);
+            }
+        }
+    }
+}
+
 /// What is compared: the precision to compute in is its second argument.
 type Operation<'a> = &'a dyn Fn(Tensor<3>, DType) -> Tensor<3>;
 

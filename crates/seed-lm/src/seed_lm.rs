@@ -4,7 +4,7 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, activation::log_softmax},
 };
-use seed_nn::ConfigError;
+use seed_nn::{ConfigError, product};
 use seed_weights::KeyMap;
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,7 @@ impl SeedLm {
     /// - hidden: `[rows, width]`
     /// - output: `[rows, VisualIds::size]`
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let visual = hidden.clone().matmul(self.vocabulary.head().transpose());
+        let visual = product(hidden.clone(), self.vocabulary.head().transpose());
         Tensor::cat(vec![self.opt.logits(hidden), visual], 1)
     }
 

@@ -96,9 +96,8 @@ impl Linear {
     /// - bias: `[output]`
     /// - output: `[.., output]`
     pub fn forward_biased<const D: usize>(&self, x: Tensor<D>, bias: Tensor<1>) -> Tensor<D> {
-        let dtype = x.dtype();
-        let weight = self.weight.val().cast(dtype);
-        self.adapted(x.clone(), fused::linear(x, weight, bias.cast(dtype)))
+        let bias = bias.cast(x.dtype());
+        self.adapted(x.clone(), fused::linear(x, self.weight.val(), bias))
     }
 
     /// `[input, output]`.

@@ -138,8 +138,9 @@ impl LmArguments {
         let device = run.device.open()?;
         let text = match run.train(&device, StopFlag::on_ctrl_c()?)? {
             LmRunOutcome::Finished { report, folder } => format!(
-                "{}\nuse it: seed caption IMAGE --lm {}\n",
+                "{}\nreport: {}\nuse it: seed caption IMAGE --lm {}\n",
                 report.terminal_table(),
+                folder.join("report.html").display(),
                 folder.display()
             ),
             LmRunOutcome::Interrupted { stage, step } => {

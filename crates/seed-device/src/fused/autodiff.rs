@@ -7,10 +7,14 @@ use burn::backend::{
         grads::Gradients,
         ops::{Backward, Ops, OpsKind, unary},
     },
+    ops::FloatTensorOps,
     tensor::FloatTensor,
 };
 
-use super::{FusedOps, Kernels, kernels::softmax_forward};
+use super::{
+    FusedOps, Kernels,
+    kernels::{like, softmax_forward},
+};
 
 impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn fused_linear(
@@ -18,6 +22,7 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
+        let weight = like::<Self>(weight, &x);
         let nodes = [x.node(), weight.node(), bias.node()];
         let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
         let (x, weight, bias) = (
@@ -36,6 +41,11 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             }
             OpsKind::UnTracked(node) => node.finish(B::linear_forward(x, weight, bias)),
         }
+    }
+
+    fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let weight = like::<Self>(weight, &x);
+        Self::float_matmul(x, weight)
     }
 
     fn fused_layer_norm(

@@ -17,7 +17,8 @@ use rayon::prelude::*;
 
 use super::{
     Kernels,
-    kernels::{LayerNormGradients, composed, rows},
+    few_rows::few_rows,
+    kernels::{LayerNormGradients, composed, like, rows},
 };
 
 /// Rows, and elements, that one task does at a time.
@@ -32,14 +33,15 @@ impl Kernels for Flex {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        if !all_f32(&[&x, &weight, &bias]) {
+        if !all_f32(&[&x, &bias]) {
+            let weight = like::<Self>(weight, &x);
             return <Self as ModuleOps<Self>>::linear(x, weight, Some(bias));
         }
         let mut shape = x.shape();
         let last = shape.num_dims() - 1;
         let width = weight.shape()[1];
         shape[last] = width;
-        let mut output = Self::float_matmul(rows::<Self>(x), weight);
+        let mut output = Self::product(rows::<Self>(x), weight);
         let bias = contiguous(&bias);
         let bias = slice(&bias);
         let run = (ROWS * width).max(1);
@@ -56,6 +58,13 @@ impl Kernels for Flex {
                 });
             });
         output.reshape(shape)
+    }
+
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        few_rows(&x, &weight).unwrap_or_else(|| {
+            let weight = like::<Self>(weight, &x);
+            Self::float_matmul(x, weight)
+        })
     }
 
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -182,7 +191,7 @@ impl Kernels for Flex {
     }
 }
 
-type FlexTensor = FloatTensor<Flex>;
+pub(super) type FlexTensor = FloatTensor<Flex>;
 
 /// These kernels are of f32; other types take the compositions.
 fn all_f32(tensors: &[&FlexTensor]) -> bool {
@@ -201,7 +210,7 @@ fn total(sums: &[Vec<f32>], width: usize) -> Vec<f32> {
 }
 
 /// A tensor whose elements lie one after the other.
-fn contiguous(tensor: &FlexTensor) -> FlexTensor {
+pub(super) fn contiguous(tensor: &FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() {
         tensor.clone()
     } else {
@@ -209,11 +218,11 @@ fn contiguous(tensor: &FlexTensor) -> FlexTensor {
     }
 }
 
-fn slice(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("a contiguous tensor of f32")
 }
 
-fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 

@@ -2,6 +2,14 @@
 
 use burn::backend::{Backend, Shape, TensorMetadata, tensor::FloatTensor};
 
+/// `weight` in the type that `x` is computed in.
+pub(super) fn like<B: Backend>(weight: FloatTensor<B>, x: &FloatTensor<B>) -> FloatTensor<B> {
+    if weight.dtype() == x.dtype() {
+        return weight;
+    }
+    B::float_cast(weight, x.dtype().into())
+}
+
 /// Forward and backward passes and random masks. The default bodies are compositions of a backend's own
 /// operations (`composed`); a backend that can do better overrides them.
 pub trait Kernels: Backend {
@@ -11,7 +19,14 @@ pub trait Kernels: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
+        let weight = like::<Self>(weight, &x);
         Self::linear(x, weight, Some(bias))
+    }
+
+    /// [`product`](super::product).
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let weight = like::<Self>(weight, &x);
+        Self::float_matmul(x, weight)
     }
 
     /// Gradient of [`linear`](super::linear) with respect to its bias: the sum of all rows.

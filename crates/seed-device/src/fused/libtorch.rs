@@ -2,7 +2,7 @@
 
 use burn::backend::{LibTorch, tensor::FloatTensor};
 
-use super::Kernels;
+use super::{Kernels, kernels::like};
 
 impl Kernels for LibTorch {
     /// One call, in which libtorch adds the bias while it multiplies.
@@ -11,6 +11,7 @@ impl Kernels for LibTorch {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
+        let weight = like::<Self>(weight, &x);
         let output = x.tensor.linear(&weight.tensor.tr(), Some(&bias.tensor));
         FloatTensor::<Self>::new(output)
     }

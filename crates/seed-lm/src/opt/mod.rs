@@ -18,7 +18,7 @@ pub use cache::{KvCache, LayerCache};
 pub use config::OptConfig;
 pub use layer::{OptAttention, OptLayer};
 pub use layout::Layout;
-use seed_nn::{LayerNorm, Linear};
+use seed_nn::{LayerNorm, Linear, product};
 use seed_weights::{Checkpoint, KeyMap, LoadReport, WeightsError};
 
 use config::POSITION_OFFSET;
@@ -177,7 +177,7 @@ impl Opt {
     /// - hidden: `[rows, embed_width]`
     /// - output: `[rows, vocab_size]`
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.embed_tokens.weight.val().transpose())
+        product(hidden, self.embed_tokens.weight.val().transpose())
     }
 
     fn enter(&self, embeddings: Tensor<3>, positions: Tensor<2, Int>) -> Tensor<3> {

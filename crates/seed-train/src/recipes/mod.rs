@@ -21,9 +21,10 @@ pub use error::RecipeError;
 pub use evaluation::{Judged, RetrievalEvaluation};
 pub use frozen::{FrozenCache, FrozenRows, Views};
 pub use language::{
-    BaseLm, CodeRows, FrozenTokenizer, LanguageRecipe, LmBatch, LmEvaluation, LmItem, LmOutcome,
-    LmPhase, LmRun, LmRunOutcome, LmTrainee, LmTraining, LmTrainingConfig, Mixture, OptPretraining,
-    OptPretrainingConfig, OptRecipe, Task, VisualInput, code_vectors, encode, text_tokenizer,
+    Answer, BaseLm, CodeRows, DrawnImage, FrozenTokenizer, JudgedLm, LanguageRecipe, LmBatch,
+    LmEvaluation, LmItem, LmOutcome, LmPhase, LmRun, LmRunOutcome, LmTrainee, LmTraining,
+    LmTrainingConfig, Mixture, OptPretraining, OptPretrainingConfig, OptRecipe, Task, VisualInput,
+    code_vectors, encode, text_tokenizer,
 };
 pub use pretraining::{
     ClipPretraining, ClipPretrainingConfig, train_tokenizer_of, training_concepts,

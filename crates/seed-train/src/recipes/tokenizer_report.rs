@@ -113,7 +113,7 @@ impl TokenizerTraining<'_> {
 }
 
 /// One chart for each logged part of each stage.
-fn curves(run: &RunDir) -> Result<Vec<Stage>, RecipeError> {
+pub(super) fn curves(run: &RunDir) -> Result<Vec<Stage>, RecipeError> {
     type Points = Vec<(f64, f64)>;
     let mut stages: BTreeMap<String, BTreeMap<String, Points>> = BTreeMap::new();
     for line in read_metrics(&run.metrics_path())? {

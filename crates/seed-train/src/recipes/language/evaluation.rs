@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::{Int, Tensor, TensorData};
-use seed_data::{PairSet, TextTokenizer};
+use seed_data::{PairSet, Question, TextTokenizer};
 use seed_eval::{
-    CaptionItem, CaptionScores, Features,
+    CaptionItem, CaptionScores, Features, Neighbour,
     language::{CaptionResult, ImageResult, QuestionResult},
     nearest, vqa_normalize,
 };
@@ -19,13 +19,15 @@ use super::{
         EvaluationSet, RecipeError,
         evaluation::{Rows, candidates_of, caption_features},
     },
-    encode,
+    VisualInput, encode,
     recipe::embeddings,
     training::{CodesAndVectors, LmTraining, short_caption},
 };
 
 /// Pictures or captions at once.
 const BATCH: usize = 64;
+/// Pictures near to what was drawn.
+const NEIGHBOURS: usize = 4;
 /// Longest caption or answer, in tokens.
 const LONGEST_TEXT: usize = 24;
 
@@ -39,6 +41,47 @@ pub struct LmEvaluation<'a> {
     pub most: usize,
 }
 
+/// A held-out set, judged.
+#[derive(Debug)]
+pub struct JudgedLm {
+    /// Scores of the captions.
+    pub captions: CaptionResult,
+    /// What the model says of each picture that was looked at.
+    pub said: Vec<(usize, String)>,
+    /// Scores of the answers, where there are questions.
+    pub questions: Option<QuestionResult>,
+    /// What the model answers.
+    pub answers: Vec<Answer>,
+    /// Scores of the images, where the model draws and the image tokenizer reads text.
+    pub images: Option<ImageResult>,
+    /// What the model draws.
+    pub drawn: Vec<DrawnImage>,
+}
+
+/// An answer about a picture.
+#[derive(Debug)]
+pub struct Answer {
+    /// The picture's index in its set.
+    pub picture: usize,
+    /// What was asked, and the right answer.
+    pub question: Question,
+    /// What the model answers.
+    pub answer: String,
+}
+
+/// The image that the model generates for a caption.
+#[derive(Debug)]
+pub struct DrawnImage {
+    /// A pair of the set that bears the caption.
+    pub pair: usize,
+    /// The codes; none if what was generated is not an image.
+    pub codes: Option<Vec<i64>>,
+    /// Pairs whose captions are nearest to the codes, best first.
+    pub captions: Vec<Neighbour>,
+    /// Pictures whose codes are nearest, best first.
+    pub pictures: Vec<Neighbour>,
+}
+
 /// A set's pictures as the language model reads them.
 struct Shown {
     indices: Vec<usize>,
@@ -46,20 +89,47 @@ struct Shown {
 }
 
 impl LmEvaluation<'_> {
-    /// Captions of a set, by greedy decoding; with them, the text of each.
+    /// Judges a held-out set; images only where the image tokenizer's text side is given.
     ///
     /// # Errors
     ///
     /// [`RecipeError`].
-    pub fn captions(
+    pub fn judge(
         &self,
         held_out: &EvaluationSet,
+        text_tokenizer: Option<&TextTokenizer>,
+    ) -> Result<JudgedLm, RecipeError> {
+        let shown = self.shown(&held_out.set)?;
+        let (captions, said) = self.captions(held_out, &shown)?;
+        let (questions, answers) = self.questions(held_out, &shown)?;
+        let draws = self.training.config.visual_input == VisualInput::Codes;
+        let (images, drawn) = match text_tokenizer.filter(|_| draws) {
+            Some(text_tokenizer) => {
+                let (images, drawn) = self.images(held_out, &shown, text_tokenizer)?;
+                (Some(images), drawn)
+            }
+            None => (None, Vec::new()),
+        };
+        Ok(JudgedLm {
+            captions,
+            said,
+            questions,
+            answers,
+            images,
+            drawn,
+        })
+    }
+
+    /// Captions by greedy decoding.
+    fn captions(
+        &self,
+        held_out: &EvaluationSet,
+        shown: &Shown,
     ) -> Result<(CaptionResult, Vec<(usize, String)>), RecipeError> {
         let set = &held_out.set;
-        let shown = self.shown(set)?;
         let template = &self.training.config.templates.image_to_text;
-        let examples = examples(&shown, set);
-        let found = self.texts(template, &examples, &shown)?;
+        let examples = examples(shown, set);
+        let found = self.texts(template, &examples, shown)?;
         let references: Vec<Vec<String>> = shown
             .indices
             .iter()
@@ -89,44 +159,36 @@ impl LmEvaluation<'_> {
             cider: scores.cider_d,
             bleu4: scores.bleu[3],
             rouge_l: scores.rouge_l,
-            perplexity: self.perplexity(template, &examples, &shown)?.0,
+            perplexity: self.perplexity(template, &examples, shown)?.0,
             most_frequent: right(&frequent),
             continuous: None,
         };
-        Ok((result, shown.indices.into_iter().zip(found).collect()))
+        let said = shown.indices.iter().copied().zip(found).collect();
+        Ok((result, said))
     }
 
-    /// Answers to every question about a set's pictures.
-    ///
-    /// # Errors
-    ///
-    /// [`RecipeError`].
-    pub fn questions(
+    /// Answers to every question about the pictures.
+    fn questions(
         &self,
         held_out: &EvaluationSet,
-    ) -> Result<Option<QuestionResult>, RecipeError> {
+        all: &Shown,
+    ) -> Result<(Option<QuestionResult>, Vec<Answer>), RecipeError> {
         let set = &held_out.set;
-        let all = self.shown(set)?;
         let mut shown = Shown {
             indices: Vec::new(),
             pictures: Vec::new(),
         };
         let mut asked = Vec::new();
-        for (index, picture) in all.indices.into_iter().zip(all.pictures) {
-            for question in self
-                .training
-                .questions
-                .get(&set.concept(index))
-                .into_iter()
-                .flatten()
-            {
+        for (index, picture) in all.indices.iter().zip(&all.pictures) {
+            let questions = self.training.questions.get(&set.concept(*index));
+            for question in questions.into_iter().flatten() {
                 asked.push(question);
-                shown.indices.push(index);
+                shown.indices.push(*index);
                 shown.pictures.push(picture.clone());
             }
         }
         if asked.is_empty() {
-            return Ok(None);
+            return Ok((None, Vec::new()));
         }
         let examples: Vec<Example<'_>> = shown
             .pictures
@@ -170,27 +232,31 @@ impl LmEvaluation<'_> {
                     .map_or(String::new(), |(answer, _)| (*answer).to_owned())
             })
             .collect();
-        Ok(Some(QuestionResult {
+        let result = QuestionResult {
             split: held_out.split.to_owned(),
             source: held_out.source.clone(),
             concepts: held_out.concepts.to_owned(),
             questions: found.len(),
             accuracy: score(&found),
             blind: score(&blind),
-        }))
+        };
+        let pairs = shown.indices.into_iter().zip(asked).zip(found);
+        let answers = pairs.map(|((picture, question), answer)| Answer {
+            picture,
+            question: question.clone(),
+            answer,
+        });
+        Ok((Some(result), answers.collect()))
     }
 
-    /// Images of a set's captions, without the grammar: how many are well formed, and whether their codes say what
+    /// Images of the captions, without the grammar: how many are well formed, and whether their codes say what
     /// was asked for.
-    ///
-    /// # Errors
-    ///
-    /// [`RecipeError`].
-    pub fn images(
+    fn images(
         &self,
         held_out: &EvaluationSet,
+        shown: &Shown,
         text_tokenizer: &TextTokenizer,
-    ) -> Result<ImageResult, RecipeError> {
+    ) -> Result<(ImageResult, Vec<DrawnImage>), RecipeError> {
         let set = &held_out.set;
         let (candidates, _, _) = candidates_of(set.as_ref());
         let kept = candidates.len().min(self.most);
@@ -201,7 +267,6 @@ impl LmEvaluation<'_> {
         let template = &self.training.config.templates.text_to_image;
         let config = GenerationConfig::greedy(ids.per_image + 2, None);
         let mut images = Vec::new();
-        let mut well_formed = 0;
         for chunk in asked.chunks(BATCH) {
             let prompts = chunk
                 .iter()
@@ -215,9 +280,7 @@ impl LmEvaluation<'_> {
                 .collect::<Result<_, RecipeError>>()?;
             let generated = generate(self.model, Prompt::Ids(prompts), &config)?;
             for row in generated.best() {
-                let codes = ids.codes_in(&row);
-                well_formed += usize::from(codes.is_some());
-                images.push(codes);
+                images.push(ids.codes_in(&row));
             }
         }
         let texts = caption_features(
@@ -232,40 +295,58 @@ impl LmEvaluation<'_> {
             self.training.device,
             (set.as_ref(), &asked),
         )?;
-        // A malformed image shows nothing, and is a miss.
-        let (places, formed): (Vec<usize>, Vec<Vec<i64>>) = images
-            .into_iter()
-            .enumerate()
-            .filter_map(|(place, codes)| Some((place, codes?)))
-            .unzip();
-        let found = if formed.is_empty() {
-            Vec::new()
-        } else {
-            nearest(&self.image_features(&formed)?, &texts, 10)?
-        };
+        let well_formed: Vec<Vec<i64>> = images.iter().flatten().cloned().collect();
+        let (mut captions, mut pictures) = (Vec::new(), Vec::new());
+        if !well_formed.is_empty() {
+            let own: Vec<Vec<i64>> = shown
+                .pictures
+                .iter()
+                .map(|(codes, _)| codes.clone())
+                .collect();
+            let features = self.image_features(&well_formed)?;
+            captions = nearest(&features, &texts, 10)?;
+            pictures = nearest(&features, &self.image_features(&own)?, NEIGHBOURS)?;
+        }
+        let mut found = captions.into_iter().zip(pictures);
+        let drawn: Vec<DrawnImage> = asked
+            .iter()
+            .zip(images)
+            .map(|(pair, codes)| {
+                // A malformed image shows nothing, and is a miss.
+                let near = codes.as_ref().and_then(|_| found.next());
+                let (captions, pictures) = near.unwrap_or_default();
+                DrawnImage {
+                    pair: *pair,
+                    codes,
+                    captions: renamed(captions, &asked),
+                    pictures: renamed(pictures, &shown.indices),
+                }
+            })
+            .collect();
         // Captions of one concept stand for one another, but each concept is asked for once.
         let recall = |k: usize| {
-            let hits = found.iter().zip(&places).filter(|(neighbours, place)| {
-                neighbours.iter().take(k).any(|near| near.row == **place)
+            let hits = drawn.iter().filter(|image| {
+                let mut best = image.captions.iter().take(k);
+                best.any(|near| near.row == image.pair)
             });
             100.0 * hits.count() as f64 / asked.len().max(1) as f64
         };
-        let shown = self.shown(set)?;
-        let examples = examples(&shown, set);
-        let (perplexity, by_position) = self.perplexity(template, &examples, &shown)?;
-        Ok(ImageResult {
+        let examples = examples(shown, set);
+        let (perplexity, by_position) = self.perplexity(template, &examples, shown)?;
+        let result = ImageResult {
             split: held_out.split.to_owned(),
             source: held_out.source.clone(),
             concepts: held_out.concepts.to_owned(),
             captions: asked.len(),
-            well_formed: 100.0 * well_formed as f64 / asked.len().max(1) as f64,
+            well_formed: 100.0 * well_formed.len() as f64 / asked.len().max(1) as f64,
             r1: recall(1),
             r5: recall(5),
             r10: recall(10),
             chance_r1: 100.0 / asked.len().max(1) as f64,
             perplexity,
             perplexity_by_position: by_position,
-        })
+        };
+        Ok((result, drawn))
     }
 
     /// Features of generated codes, by the tokenizer's reconstruction.
@@ -403,6 +484,15 @@ impl LmEvaluation<'_> {
         let by_position = by_position.map(|(sum, count)| (sum / *count as f64).exp());
         Ok((total.exp(), by_position.collect()))
     }
+}
+
+/// Neighbours by their indices in the set, where `indices` tells which rows were candidates.
+fn renamed(neighbours: Vec<Neighbour>, indices: &[usize]) -> Vec<Neighbour> {
+    let name = |near: Neighbour| Neighbour {
+        row: indices[near.row],
+        ..near
+    };
+    neighbours.into_iter().map(name).collect()
 }
 
 /// Each picture with its caption.

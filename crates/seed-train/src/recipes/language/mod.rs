@@ -4,12 +4,13 @@
 mod codes;
 mod evaluation;
 mod recipe;
+mod report;
 mod run;
 mod text;
 mod training;
 
 pub use codes::{CodeRows, FrozenTokenizer, code_vectors, text_tokenizer};
-pub use evaluation::LmEvaluation;
+pub use evaluation::{Answer, DrawnImage, JudgedLm, LmEvaluation};
 pub use recipe::{LanguageRecipe, LmBatch, LmItem, LmTrainee, Task};
 pub use run::{LmRun, LmRunOutcome};
 pub use text::{OptPretraining, OptPretrainingConfig, OptRecipe};

@@ -149,8 +149,8 @@ impl Recipe for LanguageRecipe {
         self.identity.clone()
     }
 
-    /// The sum over the tasks of the batch of their mean cross-entropies: an image has many more targets than a
-    /// caption, and would drown it otherwise.
+    /// The mean over the sequences of the batch of what their tasks' targets cost: an image has many more targets than
+    /// a caption, and would drown it otherwise; and a task that is seldom drawn weighs as little.
     fn loss(&self, model: &LmTrainee, batch: LmBatch) -> Losses {
         let model = self.model(model);
         let device = &self.device;
@@ -171,7 +171,9 @@ impl Recipe for LanguageRecipe {
             }
             let own = Tensor::<1, Int>::from_data(own.as_slice(), device);
             let loss = found.clone().select(0, own).mean().neg();
-            total = total + loss.clone();
+            let sequences = batch.tasks.iter().filter(|other| **other == task).count();
+            let share = sequences as f64 / batch.tasks.len() as f64;
+            total = total + loss.clone().mul_scalar(share);
             parts.push((task.name(), loss));
         }
         Losses { total, parts }

@@ -57,7 +57,7 @@ pub enum LmRunOutcome {
     Finished {
         /// What the held-out sets say.
         report: Box<LanguageReport>,
-        /// The run's folder, with the adapter, the vocabulary and `language.json`.
+        /// The run's folder, with the adapter, the vocabulary, `language.json` and `report.html`.
         folder: PathBuf,
     },
     /// A stop was asked for; the run can be resumed.
@@ -162,20 +162,7 @@ impl LmRun {
             model: &model,
             most: JUDGED,
         };
-        let mut report = LanguageReport::default();
-        for held_out in splits
-            .evaluations
-            .iter()
-            .filter(|set| set.concepts != "flags")
-        {
-            report.captions.push(judge.captions(held_out)?.0);
-            report.questions.extend(judge.questions(held_out)?);
-            if let Some(text_tokenizer) = &text_tokenizer
-                && config.visual_input == VisualInput::Codes
-            {
-                report.images.push(judge.images(held_out, text_tokenizer)?);
-            }
-        }
+        let mut report = judge.report(&splits, text_tokenizer.as_ref(), &run)?;
         report.facts = vec![
             ("device".to_owned(), self.device.to_string()),
             ("seed".to_owned(), seed.to_string()),
