@@ -61,6 +61,9 @@ struct Arguments {
     /// The baseline without codes: the language model reads causal embeddings that were not quantised.
     #[arg(long)]
     continuous: bool,
+    /// The folder of a finished run with --continuous: its captions are shown beside.
+    #[arg(long, value_name = "RUN", conflicts_with = "continuous")]
+    baseline: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -82,6 +85,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         config: arguments.config,
         seed: arguments.seed,
         continuous: arguments.continuous,
+        baseline: arguments.baseline,
         smoke: arguments.smoke,
         runs: "runs".into(),
         name: arguments.name,

@@ -435,3 +435,14 @@ fn warns_of_what_the_figures_show() {
         assert!(warnings[2 + at].starts_with(part), "{warnings:?}");
     }
 }
+
+#[test]
+fn puts_the_run_without_codes_beside() {
+    let report = sample();
+    let mut continuous = report.clone();
+    continuous.captions.remove(1);
+    continuous.captions[0].exact = 77.0;
+    let found = report.beside(&continuous);
+    assert_eq!(found.captions[0].continuous, Some(77.0));
+    assert_eq!(found.captions[1].continuous, None, "it has no such set");
+}

@@ -49,6 +49,7 @@ Examples:
   seed train lm --smoke                              a minute, to see that everything works
   seed train lm --tokenizer runs/tokenizer           on codes of your own tokenizer
   seed train lm --continuous --name lm-continuous    the baseline that reads embeddings instead of codes
+  seed train lm --baseline runs/lm-continuous        codes, with the baseline's captions in the same table
   seed train lm --print-config > mine.toml           then edit it, and --config mine.toml
   seed caption cat.png --lm runs/lm                  what was trained")]
 pub(crate) struct LmArguments {
@@ -66,6 +67,9 @@ pub(crate) struct LmArguments {
     /// The baseline without codes: causal embeddings that were not quantised are read.
     #[arg(long)]
     continuous: bool,
+    /// The folder of a finished run with --continuous: its captions are shown beside.
+    #[arg(long, value_name = "RUN", conflicts_with = "continuous")]
+    baseline: Option<PathBuf>,
 }
 
 /// What every training is asked in the same words.
@@ -124,6 +128,7 @@ impl LmArguments {
             config: self.run.config.clone(),
             seed: self.run.seed,
             continuous: self.continuous,
+            baseline: self.baseline.clone(),
             smoke: self.run.smoke,
             runs: self.run.runs.clone(),
             name: self.name.clone(),

@@ -257,6 +257,20 @@ impl LanguageReport {
         warnings
     }
 
+    /// The same with the captions of a run without codes beside its own, set by set.
+    #[must_use]
+    pub fn beside(mut self, continuous: &Self) -> Self {
+        for result in &mut self.captions {
+            let name = result.name();
+            let other = continuous
+                .captions
+                .iter()
+                .find(|other| other.name() == name);
+            result.continuous = other.map(|other| other.exact);
+        }
+        self
+    }
+
     /// The page, self-contained: styles, charts and pictures are inside, nothing is loaded, no script runs.
     pub fn html(&self) -> String {
         html::page(self).into_string()

@@ -38,6 +38,8 @@ pub struct LmRun {
     pub seed: Option<u64>,
     /// Read causal embeddings that were not quantised: the baseline. It learns no images.
     pub continuous: bool,
+    /// The folder of a finished run with `continuous`, whose captions are shown beside.
+    pub baseline: Option<PathBuf>,
     /// A minute's run: shows that everything works, learns little.
     pub smoke: bool,
     /// The folder of all runs.
@@ -107,6 +109,11 @@ impl LmRun {
         let started = std::time::Instant::now();
         let config = self.settings()?;
         let seed = config.image_to_text.train.seed;
+        let baseline = self
+            .baseline
+            .as_ref()
+            .map(|run| LanguageReport::load(&run.join("language.json")))
+            .transpose()?;
         let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;
         let corpus = Corpus::embedded()?;
         let images = self.images(device)?;
@@ -172,6 +179,9 @@ impl LmRun {
                 format!("{:.0} s", started.elapsed().as_secs_f64()),
             ),
         ];
+        if let Some(baseline) = &baseline {
+            report = report.beside(baseline);
+        }
         report.save(run.path())?;
         Ok(LmRunOutcome::Finished {
             report: Box::new(report),
