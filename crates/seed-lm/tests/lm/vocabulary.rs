@@ -5,11 +5,13 @@ use burn::{
     tensor::{DType, Tensor},
 };
 use seed_device::test_device;
-use seed_lm::{CausalLm, SeedLm, SeedLmConfig, VisualHead, visual_vocabulary_keys};
+use seed_lm::{
+    CausalLm, SeedLm, SeedLmConfig, VisualHead, VisualVocabulary, visual_vocabulary_keys,
+};
 use seed_weights::{About, Checkpoint};
 
 use crate::models::{
-    CODES, WORDS, apart, assert_close, configs, ids, numbers, seed_lm, visual_config,
+    CODES, WORDS, apart, assert_close, configs, ids, numbers, random, seed_lm, visual_config,
 };
 
 /// Scores after the last token of a row of words and codes.
@@ -105,4 +107,21 @@ fn ids_and_codes_translate_both_ways() {
     ] {
         assert_eq!(ids.codes_in(bad), None, "{bad:?}");
     }
+}
+
+#[test]
+fn codes_enter_as_words_do_once_calibrated() {
+    let device = test_device();
+    let model = seed_lm(&configs()[0], VisualHead::Tied, 5, &device);
+    // Vectors that have much in common, as those of a decoding layer.
+    let vectors = random([CODES, 6], &device) * 0.1 + 3.0;
+    let vocabulary = model.vocabulary.with_codebook(vectors.clone()).unwrap();
+    let rows = |vocabulary: &VisualVocabulary| vocabulary.table().narrow(0, 0, CODES);
+    let number = |tensor: Tensor<1>| tensor.into_data().iter::<f32>().next().unwrap();
+    let mean = |rows: Tensor<2>| number(rows.mean_dim(0).abs().max());
+    assert!(mean(rows(&vocabulary)) > 0.5, "the test shows nothing");
+    let vocabulary = vocabulary.calibrated(vectors, 0.07);
+    assert!(mean(rows(&vocabulary)) < 1e-4);
+    let deviation = number(rows(&vocabulary).square().mean().sqrt());
+    assert!((deviation - 0.07).abs() < 1e-4, "{deviation}");
 }
