@@ -14,7 +14,7 @@ use crate::{
 /// Say in words what pictures show.
 ///
 /// A picture becomes codes, and the language model goes on after them. Words appear as they are chosen. The nano model
-/// that ships knows emoji alone, and those badly.
+/// that ships knows emoji alone, and names about one in five right.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
