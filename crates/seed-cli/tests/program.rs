@@ -235,18 +235,21 @@ fn a_picture_becomes_words_and_words_become_codes() {
     assert!(stderr(&output).contains("no-such-picture.png"));
 }
 
+/// A file of JSON in a folder, by its path.
+fn json_file(folder: &Path, name: &str, value: &Value) -> String {
+    let path = folder.join(name);
+    fs::write(&path, value.to_string()).unwrap();
+    text(&path).to_owned()
+}
+
 #[test]
-fn benchmarks_run_from_their_own_files() {
+fn captions_of_a_benchmark_are_scored_from_its_own_files() {
     let folder = pictures();
-    let file = |name: &str, value: &Value| {
-        let path = folder.path().join(name);
-        fs::write(&path, value.to_string()).unwrap();
-        text(&path).to_owned()
-    };
     let images = text(folder.path());
     let said = ok(&["caption", text(&folder.path().join("a.png"))]);
     let wrong = "zebras discuss philosophy";
-    let captions = file(
+    let captions = json_file(
+        folder.path(),
         "captions.json",
         &json!({
             "images": [{ "id": 7, "file_name": "a.png" }, { "id": 9, "file_name": "b.png" }],
@@ -284,13 +287,20 @@ fn benchmarks_run_from_their_own_files() {
     let scores: Value = serde_json::from_str(&ok(&first)).unwrap();
     assert_eq!(scores[0]["images"], 1);
     assert!(scores[0]["rouge_l"].as_f64().unwrap() > 0.99, "{scores}");
+}
 
+#[test]
+fn questions_of_a_benchmark_are_scored_from_its_own_files() {
+    let folder = pictures();
+    let images = text(folder.path());
+    let wrong = "zebras discuss philosophy";
     let answer = ok(&[
         "ask",
         text(&folder.path().join("a.png")),
         "Is this a symbol?",
     ]);
-    let questions = file(
+    let questions = json_file(
+        folder.path(),
         "questions.json",
         &json!({
             "1": { "imageId": "a", "question": "Is this a symbol?", "answer": answer.trim() },
@@ -304,7 +314,8 @@ fn benchmarks_run_from_their_own_files() {
     let scores: Value = serde_json::from_str(&ok(&arguments)).unwrap();
     assert_eq!(scores["accuracy"], 50.0, "{scores}");
 
-    let asked = file(
+    let asked = json_file(
+        folder.path(),
         "vqa.json",
         &json!({
             "data_subtype": "val2014",
@@ -314,7 +325,8 @@ fn benchmarks_run_from_their_own_files() {
     let answers: Vec<Value> = (1..=10)
         .map(|id| json!({ "answer_id": id, "answer": answer.trim(), "answer_confidence": "yes" }))
         .collect();
-    let answers = file(
+    let answers = json_file(
+        folder.path(),
         "answers.json",
         &json!({ "annotations": [{
             "question_id": 70, "image_id": 7, "answers": answers,

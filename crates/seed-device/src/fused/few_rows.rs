@@ -3,6 +3,9 @@
 //! Such a product takes as long as reading the matrix. It is read once, on all threads, in the type that it is kept
 //! in: a weight of f16 or bf16 is widened in registers, where the general product needs a widened copy of all of it.
 
+// What runs inside `Arch::dispatch` must be inlined there to be compiled for its vectors.
+#![expect(clippy::inline_always)]
+
 use burn::{
     backend::{DType, TensorMetadata},
     tensor::{bf16, f16},

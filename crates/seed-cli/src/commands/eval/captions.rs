@@ -30,6 +30,9 @@ enum Benchmark {
     Nocaps,
 }
 
+/// An image, and its domain where the benchmark has some.
+type Entry = (CaptionedImage, Option<NoCapsDomain>);
+
 /// Captions of a benchmark's images: BLEU, ROUGE-L and CIDEr.
 ///
 /// The images and the file of annotations are the benchmark's own, as they are published. Scores are those of the
@@ -71,14 +74,14 @@ impl Arguments {
         let template = &language.about().templates.image_to_text;
         let decoding = (&self.decoding, self.max_new_tokens);
         let said = self.run.say(&language, template, &asked, decoding, quiet)?;
-        let entry = |((image, _), said): (&(CaptionedImage, _), &String)| json!({ "image_id": image.id, "caption": said });
+        let entry = |((image, _), said): (&Entry, &String)| json!({ "image_id": image.id, "caption": said });
         self.run
             .keep(&images.iter().zip(&said).map(entry).collect())?;
         output::to_stdout(self.written(&images, &said)?.as_bytes())?;
         Ok(Status::Done)
     }
 
-    fn images(&self) -> Result<Vec<(CaptionedImage, Option<NoCapsDomain>)>, Box<dyn Error>> {
+    fn images(&self) -> Result<Vec<Entry>, Box<dyn Error>> {
         let images = match self.benchmark {
             Benchmark::Coco => coco_captions(&self.annotations)?,
             Benchmark::Karpathy => karpathy_captions(&self.annotations, KarpathySplit::Test)?,
@@ -93,11 +96,7 @@ impl Arguments {
     }
 
     /// Scores of all images and, where there are some, of each domain.
-    fn written(
-        &self,
-        images: &[(CaptionedImage, Option<NoCapsDomain>)],
-        said: &[String],
-    ) -> Result<String, Box<dyn Error>> {
+    fn written(&self, images: &[Entry], said: &[String]) -> Result<String, Box<dyn Error>> {
         let mut parts: BTreeMap<Option<NoCapsDomain>, Vec<CaptionItem<'_>>> = BTreeMap::new();
         for ((image, domain), said) in images.iter().zip(said) {
             let item = CaptionItem {

@@ -58,16 +58,13 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(&self, quiet: bool) -> Outcome {
-        let written = match (&self.benchmark, &self.annotations) {
-            (Benchmark::Vqav2, Some(annotations)) => {
-                let questions = self.run.limit(vqa_questions(&self.questions, annotations)?);
-                self.vqav2(&questions, quiet)?
-            }
-            _ => {
-                let questions = self.run.limit(gqa_questions(&self.questions)?);
-                self.gqa(&questions, quiet)?
-            }
-        };
+        let written =
+            if let (Benchmark::Vqav2, Some(annotations)) = (self.benchmark, &self.annotations) {
+                let questions = vqa_questions(&self.questions, annotations)?;
+                self.vqav2(&self.run.limit(questions), quiet)?
+            } else {
+                self.gqa(&self.run.limit(gqa_questions(&self.questions)?), quiet)?
+            };
         output::to_stdout(written.as_bytes())?;
         Ok(Status::Done)
     }
