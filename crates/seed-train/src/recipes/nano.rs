@@ -123,8 +123,8 @@ impl LmTrainingConfig {
             render_size: 80,
             views: 6,
             transform: view_transform(),
-            image_to_text: phase(900, 3e-3, [0.9, 0.0, 0.1]),
-            joint: phase(800, 1.5e-3, [0.35, 0.5, 0.15]),
+            image_to_text: phase(650, 3e-3, [0.9, 0.0, 0.1]),
+            joint: phase(600, 1.5e-3, [0.35, 0.5, 0.15]),
         }
     }
 
