@@ -27,7 +27,7 @@ use super::{
 /// Pictures or captions at once.
 const BATCH: usize = 64;
 /// Pictures near to what was drawn.
-const NEIGHBOURS: usize = 4;
+const NEIGHBOURS: usize = 3;
 /// Longest caption or answer, in tokens.
 const LONGEST_TEXT: usize = 24;
 
