@@ -10,7 +10,7 @@ use burn::{
     backend::{DType, TensorMetadata},
     tensor::{bf16, f16},
 };
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::flex::{FlexTensor, contiguous, slice, tensor};
@@ -96,19 +96,14 @@ fn down_columns<W: Stored>(x: &[f32], rows: usize, weight: &[W], output: usize) 
             let start = part * COLUMNS;
             let count = COLUMNS.min(output - start);
             let mut sums = vec![0.0; rows * count];
-            let run = |row: usize| &weight[row * output + start..][..count];
-            Arch::new().dispatch(|| {
-                for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
-                    let fours = x.chunks_exact(4);
-                    for (row, x) in fours.remainder().iter().enumerate() {
-                        add_multiples(sums, [run(input / 4 * 4 + row)], &[*x]);
-                    }
-                    for (four, x) in fours.enumerate() {
-                        let runs = [0, 1, 2, 3].map(|row| run(4 * four + row));
-                        add_multiples(sums, runs, x);
-                    }
-                }
-            });
+            for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
+                Arch::new().dispatch(AddRows {
+                    sums,
+                    x,
+                    weight: &weight[start..],
+                    stride: output,
+                });
+            }
             sums
         })
         .collect();
@@ -126,20 +121,50 @@ fn down_columns<W: Stored>(x: &[f32], rows: usize, weight: &[W], output: usize) 
     values
 }
 
-#[inline(always)]
-fn add_multiples<W: Stored, const N: usize>(sums: &mut [f32], runs: [&[W]; N], x: &[f32]) {
-    for (column, sum) in sums.iter_mut().enumerate() {
-        let mut total = *sum;
-        for (run, x) in runs.iter().zip(x) {
-            total = run[column].widened().mul_add(*x, total);
+/// Adds to the sums each row of the weight, times its element of `x`; four at a time, so that sums are loaded
+/// and stored a quarter as often.
+///
+/// No closure, here and below: one of this size is not inlined, and so not compiled for the widest vectors.
+struct AddRows<'a, W> {
+    sums: &'a mut [f32],
+    x: &'a [f32],
+    weight: &'a [W],
+    stride: usize,
+}
+
+impl<W: Stored> NullaryFnOnce for AddRows<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self {
+            sums,
+            x,
+            weight,
+            stride,
+        } = self;
+        let count = sums.len();
+        let row = |row: usize| &weight[row * stride..][..count];
+        let fours = x.chunks_exact(4);
+        let whole = x.len() / 4 * 4;
+        for (rest, &x) in fours.remainder().iter().enumerate() {
+            for (sum, weight) in sums.iter_mut().zip(row(whole + rest)) {
+                *sum = weight.widened().mul_add(x, *sum);
+            }
         }
-        *sum = total;
+        for (four, x) in fours.enumerate() {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|next| row(4 * four + next));
+            let runs = a.iter().zip(b).zip(c).zip(d);
+            for (sum, (((a, b), c), d)) in sums.iter_mut().zip(runs) {
+                let first = b.widened().mul_add(x[1], a.widened().mul_add(x[0], *sum));
+                *sum = d.widened().mul_add(x[3], c.widened().mul_add(x[2], first));
+            }
+        }
     }
 }
 
 /// The weight as `[output, input]`: each output is a product of two runs.
 fn along_rows<W: Stored>(x: &[f32], rows: usize, weight: &[W], output: usize) -> Vec<f32> {
-    const LANES: usize = 64;
     let input = x.len() / rows;
     let mut values = vec![0.0; rows * output];
     for (x, values) in x.chunks_exact(input).zip(values.chunks_exact_mut(output)) {
@@ -147,23 +172,38 @@ fn along_rows<W: Stored>(x: &[f32], rows: usize, weight: &[W], output: usize) ->
             .par_chunks_mut(COLUMNS)
             .zip(weight.par_chunks(COLUMNS * input));
         tasks.for_each(|(values, weight)| {
-            Arch::new().dispatch(|| {
-                for (value, weight) in values.iter_mut().zip(weight.chunks_exact(input)) {
-                    let mut lanes = [0.0f32; LANES];
-                    let (x, weight) = (x.chunks_exact(LANES), weight.chunks_exact(LANES));
-                    let rest = x.remainder().iter().zip(weight.remainder());
-                    let rest: f32 = rest.map(|(x, weight)| x * weight.widened()).sum();
-                    for (x, weight) in x.zip(weight) {
-                        for ((lane, x), weight) in lanes.iter_mut().zip(x).zip(weight) {
-                            *lane = weight.widened().mul_add(*x, *lane);
-                        }
-                    }
-                    *value = rest + lanes.iter().sum::<f32>();
-                }
-            });
+            Arch::new().dispatch(MultiplyRows { values, x, weight });
         });
     }
     values
+}
+
+struct MultiplyRows<'a, W> {
+    values: &'a mut [f32],
+    x: &'a [f32],
+    weight: &'a [W],
+}
+
+impl<W: Stored> NullaryFnOnce for MultiplyRows<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        const LANES: usize = 64;
+        let Self { values, x, weight } = self;
+        for (value, weight) in values.iter_mut().zip(weight.chunks_exact(x.len())) {
+            let mut lanes = [0.0f32; LANES];
+            let (runs, weights) = (x.chunks_exact(LANES), weight.chunks_exact(LANES));
+            let rest = runs.remainder().iter().zip(weights.remainder());
+            let rest: f32 = rest.map(|(x, weight)| x * weight.widened()).sum();
+            for (x, weight) in runs.zip(weights) {
+                for ((lane, x), weight) in lanes.iter_mut().zip(x).zip(weight) {
+                    *lane = weight.widened().mul_add(*x, *lane);
+                }
+            }
+            *value = rest + lanes.iter().sum::<f32>();
+        }
+    }
 }
 
 #[cfg(test)]
