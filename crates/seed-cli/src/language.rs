@@ -165,6 +165,11 @@ impl Language {
         Ok(codes.chunks(per_image).map(<[i64]>::to_vec).collect())
     }
 
+    /// The codes of one picture.
+    pub(crate) fn codes_of(&self, picture: &PathBuf) -> Result<Vec<i64>, Box<dyn Error>> {
+        Ok(self.codes(std::slice::from_ref(picture))?.swap_remove(0))
+    }
+
     /// How its sequences are put together.
     pub(crate) fn about(&self) -> &LmAbout {
         &self.about
@@ -179,10 +184,7 @@ impl Language {
         most: usize,
         out: &mut impl Write,
     ) -> Result<String, Box<dyn Error>> {
-        let config = GenerationConfig {
-            end: Some(self.about.model.opt.end),
-            ..self.config(decoding, most, true)
-        };
+        let config = self.text_config(decoding, most);
         let mut ids = Vec::new();
         let mut said = String::new();
         let mut failed = None;
@@ -225,10 +227,7 @@ impl Language {
         decoding: &DecodingArguments,
         most: usize,
     ) -> Result<Vec<String>, Box<dyn Error>> {
-        let config = GenerationConfig {
-            end: Some(self.about.model.opt.end),
-            ..self.config(decoding, most, true)
-        };
+        let config = self.text_config(decoding, most);
         let prompts = examples
             .iter()
             .map(|example| self.prompt(template, example))
@@ -281,6 +280,14 @@ impl Language {
         let encode: Encode<'_> = &encode(&self.text);
         let opt = &self.about.model.opt;
         Ok(template.condition(example, &self.model.ids(), opt, encode)?)
+    }
+
+    /// How text is generated: up to OPT's end token, without codes outside an image.
+    fn text_config(&self, decoding: &DecodingArguments, most: usize) -> GenerationConfig {
+        GenerationConfig {
+            end: Some(self.about.model.opt.end),
+            ..self.config(decoding, most, true)
+        }
     }
 
     fn config(&self, decoding: &DecodingArguments, most: usize, grammar: bool) -> GenerationConfig {

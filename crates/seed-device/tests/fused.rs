@@ -207,6 +207,14 @@ fn a_few_rows_by_a_weight_of_any_type_equal_the_general_product() {
     }
 }
 
+#[test]
+fn a_product_of_nothing_is_empty() {
+    let device = device();
+    let weight = Tensor::<2>::zeros([3, 5], &device);
+    let found = fused::product(Tensor::zeros([0, 3], &device), weight);
+    assert_eq!(found.dims(), [0, 5]);
+}
+
 /// What is compared: the precision to compute in is its second argument.
 type Operation<'a> = &'a dyn Fn(Tensor<3>, DType) -> Tensor<3>;
 

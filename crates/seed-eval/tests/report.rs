@@ -248,16 +248,7 @@ fn escapes_what_it_did_not_write() {
 
 #[test]
 fn loads_nothing_from_elsewhere() {
-    let html = sample().html();
-    for outside in [
-        "http:", "https:", "src=\"/", "@import", "url(", "<link", "<script",
-    ] {
-        assert!(!html.contains(outside), "{outside}");
-    }
-    let json = serde_json::to_string(&sample()).unwrap();
-    let elsewhere = json.replacen("data:image/png;base64,", "https://example.org/a.png?", 1);
-    let error = serde_json::from_str::<Report>(&elsewhere).unwrap_err();
-    assert!(error.to_string().contains("https://example.org"), "{error}");
+    made_up::loads_nothing_from_elsewhere(&sample(), &sample().html());
 }
 
 #[test]

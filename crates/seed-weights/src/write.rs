@@ -153,12 +153,7 @@ impl TensorWriter {
     /// Puts the file in its place; one that was there stays until then.
     pub(crate) fn finish(self) -> Result<(), WeightsError> {
         let Self { path, file, .. } = self;
-        let finish = || -> io::Result<()> {
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        finish().map_err(|source| io_error(&path, source))
+        put_in_place(file, &path).map_err(|source| io_error(&path, source))
     }
 }
 
@@ -171,9 +166,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
     let write = || -> io::Result<()> {
         let mut file = beside(path)?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        put_in_place(file, path)
     };
     write().map_err(|source| io_error(path, source))
 }
@@ -188,6 +181,12 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
+}
+
+fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 fn io_error(path: &Path, source: io::Error) -> WeightsError {

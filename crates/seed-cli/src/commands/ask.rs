@@ -42,9 +42,7 @@ impl Arguments {
             return Err("the question is empty".into());
         }
         let language = self.language.load()?;
-        let codes = language
-            .codes(std::slice::from_ref(&self.image))?
-            .swap_remove(0);
+        let codes = language.codes_of(&self.image)?;
         let example = Example {
             codes: &codes,
             question: &question,

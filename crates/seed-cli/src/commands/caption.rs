@@ -14,7 +14,7 @@ use crate::{
 /// Say in words what pictures show.
 ///
 /// A picture becomes codes, and the language model goes on after them. Words appear as they are chosen. The nano model
-/// that ships knows emoji alone, and names about one in five right.
+/// that ships knows emoji alone, and names one unfamiliar drawing in five to eight right.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -44,8 +44,8 @@ impl Arguments {
         let mut status = Status::Done;
         let mut stdout = std::io::stdout().lock();
         for image in &self.images {
-            let codes = match language.codes(std::slice::from_ref(image)) {
-                Ok(mut codes) => codes.swap_remove(0),
+            let codes = match language.codes_of(image) {
+                Ok(codes) => codes,
                 Err(error) => {
                     eprintln!("left out: {error}");
                     status = Status::Partly;

@@ -28,7 +28,8 @@ const COLUMNS: usize = 512;
 /// - weight: `[input, output]`, as it lies or as the transpose of what lies
 /// - output: `[rows, output]`
 pub(super) fn few_rows(x: &FlexTensor, weight: &FlexTensor) -> Option<FlexTensor> {
-    if x.dtype() != DType::F32 || x.shape()[0] > FEW {
+    let (rows, input, output) = (x.shape()[0], weight.shape()[0], weight.shape()[1]);
+    if x.dtype() != DType::F32 || rows > FEW || rows * input * output == 0 {
         return None;
     }
     match weight.dtype() {
@@ -78,56 +79,59 @@ fn product<W: Stored>(x: &FlexTensor, weight: &FlexTensor) -> Option<FlexTensor>
     let (rows, output) = (x.shape()[0], weight.shape()[1]);
     let x = contiguous(x);
     let x = slice(&x);
-    let values = if weight.is_contiguous() {
-        down_columns(x, rows, weight.as_slice::<W>()?, output)
-    } else {
-        let transposed = weight.transpose(0, 1);
-        along_rows(x, rows, transposed.as_slice::<W>()?, output)
-    };
-    Some(tensor(values, [rows, output].into()))
-}
-
-/// The weight as `[input, output]`: each task adds up multiples of runs of its rows.
-fn down_columns<W: Stored>(x: &[f32], rows: usize, weight: &[W], output: usize) -> Vec<f32> {
     let input = x.len() / rows;
-    let parts: Vec<Vec<f32>> = (0..output.div_ceil(COLUMNS))
-        .into_par_iter()
-        .map(|part| {
-            let start = part * COLUMNS;
+    let lies = weight.is_contiguous();
+    let turned = weight.transpose(0, 1);
+    let weight = if lies { weight } else { &turned }.as_slice::<W>()?;
+    let starts: Vec<usize> = (0..output).step_by(COLUMNS).collect();
+    let parts: Vec<Vec<f32>> = starts
+        .par_iter()
+        .map(|&start| {
             let count = COLUMNS.min(output - start);
             let mut sums = vec![0.0; rows * count];
-            for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
+            if lies {
                 Arch::new().dispatch(AddRows {
-                    sums,
+                    sums: &mut sums,
                     x,
+                    input,
                     weight: &weight[start..],
                     stride: output,
+                });
+            } else {
+                Arch::new().dispatch(MultiplyRows {
+                    sums: &mut sums,
+                    x,
+                    input,
+                    weight: &weight[start * input..][..count * input],
                 });
             }
             sums
         })
         .collect();
     let mut values = vec![0.0; rows * output];
-    for (part, sums) in parts.iter().enumerate() {
-        let start = part * COLUMNS;
-        let count = COLUMNS.min(output - start);
+    for (start, part) in starts.iter().zip(&parts) {
+        let count = part.len() / rows;
         for (values, sums) in values
             .chunks_exact_mut(output)
-            .zip(sums.chunks_exact(count))
+            .zip(part.chunks_exact(count))
         {
-            values[start..start + count].copy_from_slice(sums);
+            values[*start..][..count].copy_from_slice(sums);
         }
     }
-    values
+    Some(tensor(values, [rows, output].into()))
 }
 
-/// Adds to the sums each row of the weight, times its element of `x`; four at a time, so that sums are loaded
-/// and stored a quarter as often.
+/// Of a weight `[input, output]`: adds to the sums each row of it, times its element of `x`; four at a time, so that
+/// sums are loaded and stored a quarter as often.
 ///
 /// No closure, here and below: one of this size is not inlined, and so not compiled for the widest vectors.
 struct AddRows<'a, W> {
+    /// `[rows, columns]`
     sums: &'a mut [f32],
+    /// `[rows, input]`
     x: &'a [f32],
+    input: usize,
+    /// From the first of the columns on.
     weight: &'a [W],
     stride: usize,
 }
@@ -140,47 +144,42 @@ impl<W: Stored> NullaryFnOnce for AddRows<'_, W> {
         let Self {
             sums,
             x,
+            input,
             weight,
             stride,
         } = self;
-        let count = sums.len();
+        let count = sums.len() / (x.len() / input);
         let row = |row: usize| &weight[row * stride..][..count];
-        let fours = x.chunks_exact(4);
-        let whole = x.len() / 4 * 4;
-        for (rest, &x) in fours.remainder().iter().enumerate() {
-            for (sum, weight) in sums.iter_mut().zip(row(whole + rest)) {
-                *sum = weight.widened().mul_add(x, *sum);
+        let whole = input / 4 * 4;
+        for four in (0..whole).step_by(4) {
+            let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|next| row(four + next));
+            for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
+                let x = &x[four..][..4];
+                let runs = w0.iter().zip(w1).zip(w2).zip(w3);
+                for (sum, (((w0, w1), w2), w3)) in sums.iter_mut().zip(runs) {
+                    let half = w1.widened().mul_add(x[1], w0.widened().mul_add(x[0], *sum));
+                    *sum = w3.widened().mul_add(x[3], w2.widened().mul_add(x[2], half));
+                }
             }
         }
-        for (four, x) in fours.enumerate() {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|next| row(4 * four + next));
-            let runs = a.iter().zip(b).zip(c).zip(d);
-            for (sum, (((a, b), c), d)) in sums.iter_mut().zip(runs) {
-                let first = b.widened().mul_add(x[1], a.widened().mul_add(x[0], *sum));
-                *sum = d.widened().mul_add(x[3], c.widened().mul_add(x[2], first));
+        for rest in whole..input {
+            for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
+                for (sum, weight) in sums.iter_mut().zip(row(rest)) {
+                    *sum = weight.widened().mul_add(x[rest], *sum);
+                }
             }
         }
     }
 }
 
-/// The weight as `[output, input]`: each output is a product of two runs.
-fn along_rows<W: Stored>(x: &[f32], rows: usize, weight: &[W], output: usize) -> Vec<f32> {
-    let input = x.len() / rows;
-    let mut values = vec![0.0; rows * output];
-    for (x, values) in x.chunks_exact(input).zip(values.chunks_exact_mut(output)) {
-        let tasks = values
-            .par_chunks_mut(COLUMNS)
-            .zip(weight.par_chunks(COLUMNS * input));
-        tasks.for_each(|(values, weight)| {
-            Arch::new().dispatch(MultiplyRows { values, x, weight });
-        });
-    }
-    values
-}
-
+/// Of a weight `[output, input]`: each sum is a product of two runs.
 struct MultiplyRows<'a, W> {
-    values: &'a mut [f32],
+    /// `[rows, columns]`
+    sums: &'a mut [f32],
+    /// `[rows, input]`
     x: &'a [f32],
+    input: usize,
+    /// `[columns, input]`
     weight: &'a [W],
 }
 
@@ -190,18 +189,26 @@ impl<W: Stored> NullaryFnOnce for MultiplyRows<'_, W> {
     #[inline(always)]
     fn call(self) {
         const LANES: usize = 64;
-        let Self { values, x, weight } = self;
-        for (value, weight) in values.iter_mut().zip(weight.chunks_exact(x.len())) {
-            let mut lanes = [0.0f32; LANES];
-            let (runs, weights) = (x.chunks_exact(LANES), weight.chunks_exact(LANES));
-            let rest = runs.remainder().iter().zip(weights.remainder());
-            let rest: f32 = rest.map(|(x, weight)| x * weight.widened()).sum();
-            for (x, weight) in runs.zip(weights) {
-                for ((lane, x), weight) in lanes.iter_mut().zip(x).zip(weight) {
-                    *lane = weight.widened().mul_add(*x, *lane);
+        let Self {
+            sums,
+            x,
+            input,
+            weight,
+        } = self;
+        let count = weight.len() / input;
+        for (column, weight) in weight.chunks_exact(input).enumerate() {
+            for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
+                let mut lanes = [0.0f32; LANES];
+                let (runs, weights) = (x.chunks_exact(LANES), weight.chunks_exact(LANES));
+                let rest = runs.remainder().iter().zip(weights.remainder());
+                let rest: f32 = rest.map(|(x, weight)| x * weight.widened()).sum();
+                for (x, weight) in runs.zip(weights) {
+                    for ((lane, x), weight) in lanes.iter_mut().zip(x).zip(weight) {
+                        *lane = weight.widened().mul_add(*x, *lane);
+                    }
                 }
+                sums[column] = rest + lanes.iter().sum::<f32>();
             }
-            *value = rest + lanes.iter().sum::<f32>();
         }
     }
 }

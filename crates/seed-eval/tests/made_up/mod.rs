@@ -2,6 +2,7 @@
 
 use image::{Rgb, RgbImage};
 use rand::RngExt;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// Captions as the emoji set has them.
 pub(crate) const CAPTIONS: [&str; 6] = [
@@ -38,4 +39,21 @@ pub(crate) fn noisy(steps: u32, from: f64, to: f64, rng: &mut impl RngExt) -> Ve
         .step_by(5)
         .map(|s| (f64::from(s), value(s)))
         .collect()
+}
+
+/// The page names nothing outside itself, and a report whose pictures would is not read.
+#[track_caller]
+pub(crate) fn loads_nothing_from_elsewhere<R: Serialize + DeserializeOwned>(
+    report: &R,
+    html: &str,
+) {
+    for outside in [
+        "http:", "https:", "src=\"/", "@import", "url(", "<link", "<script",
+    ] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    let json = serde_json::to_string(report).unwrap();
+    let elsewhere = json.replacen("data:image/png;base64,", "https://example.org/a.png?", 1);
+    let error = serde_json::from_str::<R>(&elsewhere).err().unwrap();
+    assert!(error.to_string().contains("https://example.org"), "{error}");
 }

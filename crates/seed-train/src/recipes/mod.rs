@@ -2,6 +2,7 @@
 
 mod batches;
 mod clip;
+mod curves;
 mod error;
 mod evaluation;
 mod frozen;

@@ -1,18 +1,15 @@
 //! The page and the table at the end of a tokenizer's training.
 
-use std::collections::BTreeMap;
-
 use seed_eval::{
     Report,
-    report::{
-        CaptionMatch, CodeExample, CodeGallery, Curve, Headline, NearestCaptions, Png, Series,
-        Stage,
-    },
+    report::{CaptionMatch, CodeExample, CodeGallery, Headline, NearestCaptions, Png},
     shared_codes,
 };
 
-use super::{EvaluationSet, Judged, RecipeError, TokenizerTraining, TrainedTokenizer};
-use crate::{MetricsLine, RunDir, read_metrics};
+use super::{
+    EvaluationSet, Judged, RecipeError, TokenizerTraining, TrainedTokenizer, curves::curves,
+};
+use crate::RunDir;
 
 /// Pictures with their nearest captions on the page.
 const SHOWN_PICTURES: usize = 12;
@@ -110,39 +107,6 @@ impl TokenizerTraining<'_> {
         }
         Ok(report)
     }
-}
-
-/// One chart for each logged part of each stage.
-pub(super) fn curves(run: &RunDir) -> Result<Vec<Stage>, RecipeError> {
-    type Points = Vec<(f64, f64)>;
-    let mut stages: BTreeMap<String, BTreeMap<String, Points>> = BTreeMap::new();
-    for line in read_metrics(&run.metrics_path())? {
-        let MetricsLine::Train(metrics) = line else {
-            continue;
-        };
-        let step = metrics.step as f64;
-        let stage = stages.entry(metrics.stage).or_default();
-        let mut add = |name: &str, value: f64| {
-            stage
-                .entry(name.to_owned())
-                .or_default()
-                .push((step, value));
-        };
-        add("learning rate", metrics.rate);
-        for (name, value) in &metrics.parts {
-            add(name, *value);
-        }
-    }
-    let chart = |(name, points): (String, Points)| {
-        Curve::new(name.replace('_', " ")).series(Series::new(name, points))
-    };
-    let stage = |(name, curves): (String, BTreeMap<String, Points>)| {
-        curves
-            .into_iter()
-            .map(chart)
-            .fold(Stage::new(name), Stage::curve)
-    };
-    Ok(stages.into_iter().map(stage).collect())
 }
 
 fn headlines(report: Report, judged: &Judged, usage: f64) -> Report {

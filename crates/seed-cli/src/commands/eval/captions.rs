@@ -15,7 +15,6 @@ use serde_json::json;
 use super::{Asked, BenchmarkArguments};
 use crate::{
     Outcome, Status,
-    language::{DecodingArguments, LanguageArguments},
     output::{self, Format},
 };
 
@@ -54,29 +53,21 @@ pub(crate) struct Arguments {
     max_new_tokens: usize,
     #[command(flatten)]
     run: BenchmarkArguments,
-    #[command(flatten)]
-    language: LanguageArguments,
-    #[command(flatten)]
-    decoding: DecodingArguments,
 }
 
 impl Arguments {
     pub(crate) fn run(&self, quiet: bool) -> Outcome {
         let images = self.run.limit(self.images()?);
-        let language = self.language.load()?;
-        let asked: Vec<Asked<'_>> = images
-            .iter()
-            .map(|(image, _)| Asked {
+        let said = self.run.say(
+            &images,
+            (|templates| &templates.image_to_text, self.max_new_tokens),
+            |(image, _)| Asked {
                 file_name: &image.file_name,
                 question: "",
-            })
-            .collect();
-        let template = &language.about().templates.image_to_text;
-        let decoding = (&self.decoding, self.max_new_tokens);
-        let said = self.run.say(&language, template, &asked, decoding, quiet)?;
-        let entry = |((image, _), said): (&Entry, &String)| json!({ "image_id": image.id, "caption": said });
-        self.run
-            .keep(&images.iter().zip(&said).map(entry).collect())?;
+            },
+            |(image, _), said| json!({ "image_id": image.id, "caption": said }),
+            quiet,
+        )?;
         output::to_stdout(self.written(&images, &said)?.as_bytes())?;
         Ok(Status::Done)
     }

@@ -4,15 +4,21 @@ mod captions;
 mod questions;
 mod retrieval;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    error::Error,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
-use seed_lm::{Example, Template};
+use seed_lm::{Example, Template, Templates};
+use serde_json::Value;
 
 use crate::{
     Outcome,
-    language::{DecodingArguments, Language},
+    language::{DecodingArguments, Language, LanguageArguments},
     output,
 };
 
@@ -34,7 +40,7 @@ impl Command {
     }
 }
 
-/// How a benchmark is gone through.
+/// What goes through a benchmark, and how.
 #[derive(Debug, Args)]
 struct BenchmarkArguments {
     /// The folder of the benchmark's images.
@@ -52,6 +58,10 @@ struct BenchmarkArguments {
     /// How the scores are written.
     #[arg(long, value_enum, default_value_t = output::Format::Table)]
     format: output::Format,
+    #[command(flatten)]
+    language: LanguageArguments,
+    #[command(flatten)]
+    decoding: DecodingArguments,
 }
 
 /// One thing to say: about a picture, and what is asked about it.
@@ -67,50 +77,74 @@ impl BenchmarkArguments {
         entries
     }
 
-    /// What the model says about each picture. A picture that cannot be read ends it: a score without it would be
-    /// that of another benchmark.
-    fn say(
+    /// What the model says to each of a benchmark's entries, kept by `prediction` if that was asked for; `most` is the
+    /// longest text in tokens. A picture that cannot be read ends it: a score without it would be that of another
+    /// benchmark.
+    fn say<T>(
         &self,
-        language: &Language,
-        template: &Template,
-        asked: &[Asked<'_>],
-        decoding: (&DecodingArguments, usize),
+        entries: &[T],
+        (template, most): (fn(&Templates) -> &Template, usize),
+        asked: impl Fn(&T) -> Asked<'_>,
+        prediction: impl Fn(&T, &str) -> Value,
         quiet: bool,
-    ) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    ) -> Result<Vec<String>, Box<dyn Error>> {
+        let language = self.language.load()?;
+        let template = template(&language.about().templates);
         let bar = if quiet {
             ProgressBar::hidden()
         } else {
-            output::bar(asked.len(), "{bar:30} {pos}/{len}  {per_sec}  {eta} left")
+            output::bar(entries.len(), "{bar:30} {pos}/{len}  {per_sec}  {eta} left")
         };
         bar.enable_steady_tick(Duration::from_millis(500));
-        let mut said = Vec::with_capacity(asked.len());
-        for chunk in asked.chunks(self.batch_size as usize) {
-            let paths: Vec<PathBuf> = chunk
+        // Several questions are asked about a picture, and it is looked at once.
+        let mut seen: HashMap<String, Vec<i64>> = HashMap::new();
+        let mut said = Vec::with_capacity(entries.len());
+        for chunk in entries.chunks(self.batch_size as usize) {
+            let chunk: Vec<Asked<'_>> = chunk.iter().map(&asked).collect();
+            self.look(&language, &chunk, &mut seen)?;
+            let questions: Vec<String> = chunk
                 .iter()
-                .map(|asked| self.images.join(asked.file_name))
+                .map(|asked| asked.question.trim().to_lowercase())
                 .collect();
-            let codes = language.codes(&paths)?;
             let examples: Vec<Example<'_>> = chunk
                 .iter()
-                .zip(&codes)
-                .map(|(asked, codes)| Example {
-                    codes,
-                    question: asked.question,
+                .zip(&questions)
+                .map(|(asked, question)| Example {
+                    codes: &seen[asked.file_name],
+                    question,
                     ..Example::default()
                 })
                 .collect();
-            said.extend(language.say_all(template, &examples, decoding.0, decoding.1)?);
+            said.extend(language.say_all(template, &examples, &self.decoding, most)?);
             bar.inc(chunk.len() as u64);
         }
         bar.finish_and_clear();
+        if let Some(path) = &self.predictions {
+            let pairs = entries.iter().zip(&said);
+            let all: Value = pairs.map(|(entry, said)| prediction(entry, said)).collect();
+            output::to_file(path, all.to_string().as_bytes())?;
+        }
         Ok(said)
     }
 
-    /// Writes what the model said, if that was asked for.
-    fn keep(&self, predictions: &serde_json::Value) -> Result<(), String> {
-        match &self.predictions {
-            Some(path) => output::to_file(path, predictions.to_string().as_bytes()),
-            None => Ok(()),
+    /// Adds the codes of the pictures that were not looked at yet.
+    fn look(
+        &self,
+        language: &Language,
+        asked: &[Asked<'_>],
+        seen: &mut HashMap<String, Vec<i64>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let names: BTreeSet<&str> = asked.iter().map(|asked| asked.file_name).collect();
+        let fresh: Vec<&str> = names
+            .into_iter()
+            .filter(|name| !seen.contains_key(*name))
+            .collect();
+        if fresh.is_empty() {
+            return Ok(());
         }
+        let paths: Vec<PathBuf> = fresh.iter().map(|name| self.images.join(name)).collect();
+        let codes = language.codes(&paths)?;
+        seen.extend(fresh.into_iter().map(str::to_owned).zip(codes));
+        Ok(())
     }
 }

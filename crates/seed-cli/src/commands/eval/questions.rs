@@ -7,12 +7,12 @@ use seed_eval::{
     GqaScores, VqaScores,
     annotations::{GqaQuestion, VqaQuestion, gqa_questions, vqa_questions},
 };
-use serde_json::json;
+use seed_lm::{Template, Templates};
+use serde_json::{Value, json};
 
 use super::{Asked, BenchmarkArguments};
 use crate::{
     Outcome, Status,
-    language::{DecodingArguments, Language, LanguageArguments},
     output::{self, Format},
 };
 
@@ -50,10 +50,6 @@ pub(crate) struct Arguments {
     max_new_tokens: usize,
     #[command(flatten)]
     run: BenchmarkArguments,
-    #[command(flatten)]
-    language: LanguageArguments,
-    #[command(flatten)]
-    decoding: DecodingArguments,
 }
 
 impl Arguments {
@@ -70,15 +66,17 @@ impl Arguments {
     }
 
     fn vqav2(&self, questions: &[VqaQuestion], quiet: bool) -> Result<String, Box<dyn Error>> {
-        let asked = questions.iter().map(|question| Asked {
-            file_name: &question.file_name,
-            question: &question.question,
-        });
-        let said = self.say(&asked.collect::<Vec<_>>(), quiet)?;
-        let pairs = || questions.iter().zip(&said);
-        let entry = |(question, said): (&VqaQuestion, &String)| json!({ "question_id": question.id, "answer": said });
-        self.run.keep(&pairs().map(entry).collect())?;
-        let items: Vec<_> = pairs()
+        let said = self.say(
+            questions,
+            |question| Asked {
+                file_name: &question.file_name,
+                question: &question.question,
+            },
+            |question, said| json!({ "question_id": question.id, "answer": said }),
+            quiet,
+        )?;
+        let pairs = questions.iter().zip(&said);
+        let items: Vec<_> = pairs
             .map(|(question, said)| question.answered(said))
             .collect();
         let scores = VqaScores::of(&items)?;
@@ -102,15 +100,17 @@ impl Arguments {
     }
 
     fn gqa(&self, questions: &[GqaQuestion], quiet: bool) -> Result<String, Box<dyn Error>> {
-        let asked = questions.iter().map(|question| Asked {
-            file_name: &question.file_name,
-            question: &question.question,
-        });
-        let said = self.say(&asked.collect::<Vec<_>>(), quiet)?;
-        let pairs = || questions.iter().zip(&said);
-        let entry = |(question, said): (&GqaQuestion, &String)| json!({ "questionId": question.id, "prediction": said });
-        self.run.keep(&pairs().map(entry).collect())?;
-        let items: Vec<_> = pairs()
+        let said = self.say(
+            questions,
+            |question| Asked {
+                file_name: &question.file_name,
+                question: &question.question,
+            },
+            |question, said| json!({ "questionId": question.id, "prediction": said }),
+            quiet,
+        )?;
+        let pairs = questions.iter().zip(&said);
+        let items: Vec<_> = pairs
             .map(|(question, said)| question.answered(said))
             .collect();
         let scores = GqaScores::of(&items)?;
@@ -122,21 +122,16 @@ impl Arguments {
         Ok(format!("{}\n", output::table(HEADER).add_row(row)))
     }
 
-    fn say(&self, asked: &[Asked<'_>], quiet: bool) -> Result<Vec<String>, Box<dyn Error>> {
-        let language: Language = self.language.load()?;
-        let lower: Vec<String> = asked
-            .iter()
-            .map(|asked| asked.question.trim().to_lowercase())
-            .collect();
-        // As questions are asked by `seed ask` and in training.
-        let asked: Vec<Asked<'_>> = asked
-            .iter()
-            .zip(&lower)
-            .map(|(asked, question)| Asked { question, ..*asked })
-            .collect();
-        let template = &language.about().templates.question;
-        let decoding = (&self.decoding, self.max_new_tokens);
-        self.run.say(&language, template, &asked, decoding, quiet)
+    fn say<T>(
+        &self,
+        questions: &[T],
+        asked: impl Fn(&T) -> Asked<'_>,
+        prediction: impl Fn(&T, &str) -> Value,
+        quiet: bool,
+    ) -> Result<Vec<String>, Box<dyn Error>> {
+        let template: fn(&Templates) -> &Template = |templates| &templates.question;
+        let form = (template, self.max_new_tokens);
+        self.run.say(questions, form, asked, prediction, quiet)
     }
 }
 

@@ -78,8 +78,6 @@ pub struct DrawnImage {
     pub codes: Option<Vec<i64>>,
     /// Pairs whose captions are nearest to the codes, best first.
     pub captions: Vec<Neighbour>,
-    /// Pictures whose codes are nearest, best first.
-    pub pictures: Vec<Neighbour>,
 }
 
 /// A set's pictures as the language model reads them.
@@ -296,30 +294,27 @@ impl LmEvaluation<'_> {
             (set.as_ref(), &asked),
         )?;
         let well_formed: Vec<Vec<i64>> = images.iter().flatten().cloned().collect();
-        let (mut captions, mut pictures) = (Vec::new(), Vec::new());
-        if !well_formed.is_empty() {
-            let own: Vec<Vec<i64>> = shown
-                .pictures
-                .iter()
-                .map(|(codes, _)| codes.clone())
-                .collect();
-            let features = self.image_features(&well_formed)?;
-            captions = nearest(&features, &texts, 10)?;
-            pictures = nearest(&features, &self.image_features(&own)?, NEIGHBOURS)?;
+        let mut found = if well_formed.is_empty() {
+            Vec::new()
+        } else {
+            nearest(&self.image_features(&well_formed)?, &texts, 10)?
         }
-        let mut found = captions.into_iter().zip(pictures);
+        .into_iter();
         let drawn: Vec<DrawnImage> = asked
             .iter()
             .zip(images)
             .map(|(pair, codes)| {
                 // A malformed image shows nothing, and is a miss.
-                let near = codes.as_ref().and_then(|_| found.next());
-                let (captions, pictures) = near.unwrap_or_default();
+                let captions = codes.as_ref().and_then(|_| found.next());
+                let mut captions = captions.unwrap_or_default();
+                // Candidates by their places in the set.
+                for near in &mut captions {
+                    near.row = asked[near.row];
+                }
                 DrawnImage {
                     pair: *pair,
                     codes,
-                    captions: renamed(captions, &asked),
-                    pictures: renamed(pictures, &shown.indices),
+                    captions,
                 }
             })
             .collect();
@@ -347,6 +342,21 @@ impl LmEvaluation<'_> {
             perplexity_by_position: by_position,
         };
         Ok((result, drawn))
+    }
+
+    /// For each image of codes, the pictures of a set whose own codes are nearest, best first.
+    pub(super) fn nearest_pictures(
+        &self,
+        images: &[Vec<i64>],
+        set: &Arc<dyn PairSet>,
+    ) -> Result<Vec<Vec<Neighbour>>, RecipeError> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pictures = self.training.held_out_pictures(set)?.into_iter();
+        let own: Vec<Vec<i64>> = pictures.map(|(codes, _)| codes).collect();
+        let features = self.image_features(images)?;
+        Ok(nearest(&features, &self.image_features(&own)?, NEIGHBOURS)?)
     }
 
     /// Features of generated codes, by the tokenizer's reconstruction.
@@ -484,15 +494,6 @@ impl LmEvaluation<'_> {
         let by_position = by_position.map(|(sum, count)| (sum / *count as f64).exp());
         Ok((total.exp(), by_position.collect()))
     }
-}
-
-/// Neighbours by their indices in the set, where `indices` tells which rows were candidates.
-fn renamed(neighbours: Vec<Neighbour>, indices: &[usize]) -> Vec<Neighbour> {
-    let name = |near: Neighbour| Neighbour {
-        row: indices[near.row],
-        ..near
-    };
-    neighbours.into_iter().map(name).collect()
 }
 
 /// Each picture with its caption.

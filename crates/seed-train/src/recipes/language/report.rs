@@ -8,9 +8,9 @@ use seed_eval::{
 };
 
 use super::{
-    super::{EvaluationSet, RecipeError, Splits, tokenizer_report::curves},
+    super::{EvaluationSet, RecipeError, Splits, curves::curves},
     LmEvaluation,
-    evaluation::JudgedLm,
+    evaluation::{DrawnImage, JudgedLm},
     training::short_caption,
 };
 use crate::RunDir;
@@ -61,37 +61,77 @@ impl LmEvaluation<'_> {
         if let Some((held_out, judged)) = shown {
             report.headlines = headlines(&judged);
             galleries(&mut report, held_out, &judged)?;
+            self.drawings(&mut report, held_out, &judged)?;
         }
         Ok(report)
+    }
+
+    fn drawings(
+        &self,
+        report: &mut LanguageReport,
+        held_out: &EvaluationSet,
+        judged: &JudgedLm,
+    ) -> Result<(), RecipeError> {
+        let set = held_out.set.as_ref();
+        let shown: Vec<&DrawnImage> = some(&judged.drawn).collect();
+        let images: Vec<Vec<i64>> = shown
+            .iter()
+            .filter_map(|drawn| drawn.codes.clone())
+            .collect();
+        let mut pictures = self.nearest_pictures(&images, &held_out.set)?.into_iter();
+        for drawn in shown {
+            let matches = drawn.captions.iter().take(SHOWN_MATCHES);
+            let near = drawn.codes.as_ref().and_then(|_| pictures.next());
+            report.drawn.push(DrawnCaption {
+                caption: short_caption(set, drawn.pair).to_owned(),
+                codes: drawn
+                    .codes
+                    .iter()
+                    .flatten()
+                    .map(|code| *code as u32)
+                    .collect(),
+                matches: matches
+                    .map(|near| CaptionMatch {
+                        caption: short_caption(set, near.row).to_owned(),
+                        score: near.score,
+                        hit: near.row == drawn.pair,
+                    })
+                    .collect(),
+                neighbours: near
+                    .iter()
+                    .flatten()
+                    .map(|near| png(set, near.row))
+                    .collect::<Result<_, _>>()?,
+            });
+        }
+        Ok(())
     }
 }
 
 fn headlines(judged: &JudgedLm) -> Vec<Headline> {
     let captions = &judged.captions;
     let percent = |label, value| Headline::new(label, value).unit("%").decimals(1);
-    let mut headlines = vec![
-        percent("Captions exactly right", captions.exact)
-            .at_least(HOPED_EXACT)
-            .note(format!(
-                "{} vendor, {} concepts",
-                captions.split, captions.concepts
-            )),
-    ];
+    // What is hoped for is said of the corpus' test vendor; own pictures have no such set.
+    let hoped = |headline: Headline, value| {
+        if captions.split == "test" {
+            headline.at_least(value)
+        } else {
+            headline
+        }
+    };
+    let place = format!("{} vendor, {} concepts", captions.split, captions.concepts);
+    let exact = percent("Captions exactly right", captions.exact).note(place);
+    let mut headlines = vec![hoped(exact, HOPED_EXACT)];
     if let Some(questions) = &judged.questions {
         let blind = format!("{:.1} % without the picture", questions.blind);
         headlines.push(percent("Questions answered right", questions.accuracy).note(blind));
     }
     if let Some(images) = &judged.images {
-        headlines.push(
-            percent("Well-formed images", images.well_formed)
-                .at_least(HOPED_WELL_FORMED)
-                .note("without the grammar"),
-        );
-        headlines.push(
-            percent("Drawn codes find their caption", images.r1)
-                .at_least(HOPED_R1)
-                .note(format!("R@1; chance {:.2} %", images.chance_r1)),
-        );
+        let formed = percent("Well-formed images", images.well_formed).note("without the grammar");
+        headlines.push(hoped(formed, HOPED_WELL_FORMED));
+        let chance = format!("R@1; chance {:.2} %", images.chance_r1);
+        let found = percent("Drawn codes find their caption", images.r1).note(chance);
+        headlines.push(hoped(found, HOPED_R1));
     }
     headlines
 }
@@ -121,29 +161,6 @@ fn galleries(
             answer: asked.answer.clone(),
             reference: asked.question.answer.clone(),
             right: vqa_normalize(&asked.answer) == vqa_normalize(&asked.question.answer),
-        });
-    }
-    for drawn in some(&judged.drawn) {
-        let matches = drawn.captions.iter().take(SHOWN_MATCHES);
-        let neighbours = drawn.pictures.iter();
-        report.drawn.push(DrawnCaption {
-            caption: short_caption(set, drawn.pair).to_owned(),
-            codes: drawn
-                .codes
-                .iter()
-                .flatten()
-                .map(|code| *code as u32)
-                .collect(),
-            matches: matches
-                .map(|near| CaptionMatch {
-                    caption: short_caption(set, near.row).to_owned(),
-                    score: near.score,
-                    hit: near.row == drawn.pair,
-                })
-                .collect(),
-            neighbours: neighbours
-                .map(|near| png(set, near.row))
-                .collect::<Result<_, _>>()?,
         });
     }
     Ok(())

@@ -13,7 +13,7 @@ use seed_data::{
 };
 use seed_lm::{
     CodeVectors, Example, LmAbout, LmError, LoraConfig, Opt, SeedLm, SeedLmConfig, Sequence,
-    SequenceBatch, Templates, VisualHead, VisualIds, VisualVocabularyConfig,
+    SequenceBatch, Templates, VisualHead, VisualIds, VisualVocabulary, VisualVocabularyConfig,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -245,6 +245,24 @@ struct TrainingPictures {
     plain: Pictures,
 }
 
+impl TrainingPictures {
+    /// A picture for a task: a drawing is of the picture as it is; what is read is so in one view of all.
+    fn draw(
+        &self,
+        task: Task,
+        picture: usize,
+        views: usize,
+        rng: &mut impl RngExt,
+    ) -> Result<CodesAndVectors, DataError> {
+        let view = rng.random_range(0..=views);
+        if task == Task::Image || view == views {
+            self.plain.read(0, picture)
+        } else {
+            self.views.read(view, picture)
+        }
+    }
+}
+
 impl LmTraining<'_> {
     /// The model's sizes.
     pub fn model_config(&self) -> SeedLmConfig {
@@ -287,29 +305,11 @@ impl LmTraining<'_> {
         self.config.validate()?;
         let device = self.device.clone().autodiff();
         seed_device::seed(&device, self.config.image_to_text.train.seed);
-        let model = self.model_config();
         // The base asks for no gradient, and so gets none.
         let mut base = self.base.opt.clone().no_grad();
         let adapter = self.config.lora.init(&base.linears_mut(), &device)?;
-        let mut vocabulary = model.visual.init(model.opt.embed_width, &device)?;
         let pictures = self.training_pictures()?;
-        let vectors = match &pictures.plain {
-            Pictures::Codes(_) => {
-                let vectors = code_vectors(&self.images.model, self.config.vectors);
-                vocabulary = vocabulary.with_codebook(vectors.clone())?;
-                vectors
-            }
-            Pictures::Embeddings(rows) => {
-                let sample = 0..rows.pictures.min(CALIBRATION_PICTURES);
-                rows.tensor(0, sample, self.device)?.flatten(0, 1)
-            }
-        };
-        let words = self.base.opt.embed_tokens.weight.val();
-        let deviation = words.square().mean().sqrt().into_data();
-        let deviation = deviation.iter::<f64>().next().unwrap_or(1.0);
-        let vectors = Tensor::from_data(vectors.into_data(), &device);
-        vocabulary = vocabulary.calibrated(vectors, deviation);
-        vocabulary.codebook = vocabulary.codebook.set_require_grad(false);
+        let vocabulary = self.vocabulary(&pictures.plain, &device)?;
         let mut trainee = LmTrainee {
             adapter,
             vocabulary,
@@ -329,6 +329,34 @@ impl LmTraining<'_> {
             trainee = trained;
         }
         Ok(LmOutcome::Finished(Box::new(trainee)))
+    }
+
+    /// The vocabulary that training begins with: what it reads of `pictures` enters as large as words do.
+    fn vocabulary(
+        &self,
+        pictures: &Pictures,
+        device: &Device,
+    ) -> Result<VisualVocabulary, RecipeError> {
+        let model = self.model_config();
+        let mut vocabulary = model.visual.init(model.opt.embed_width, device)?;
+        let vectors = match pictures {
+            Pictures::Codes(_) => {
+                let vectors = code_vectors(&self.images.model, self.config.vectors);
+                vocabulary = vocabulary.with_codebook(vectors.clone())?;
+                vectors
+            }
+            Pictures::Embeddings(rows) => {
+                let sample = 0..rows.pictures.min(CALIBRATION_PICTURES);
+                rows.tensor(0, sample, self.device)?.flatten(0, 1)
+            }
+        };
+        let words = self.base.opt.embed_tokens.weight.val();
+        let deviation = words.square().mean().sqrt().into_data();
+        let deviation = deviation.iter::<f64>().next().unwrap_or(1.0);
+        let vectors = Tensor::from_data(vectors.into_data(), device);
+        let mut vocabulary = vocabulary.calibrated(vectors, deviation);
+        vocabulary.codebook = vocabulary.codebook.set_require_grad(false);
+        Ok(vocabulary)
     }
 
     /// A trained model on a device without autodiff, ready to use.
@@ -432,12 +460,7 @@ impl LmTraining<'_> {
             let (index, mut rng) = (item.index as usize, item.rng);
             let asked = questions.get(&set.concept(index));
             let task = mixture.draw(asked.is_some(), &mut rng);
-            let view = rng.random_range(0..=views);
-            let (codes, vectors) = if task == Task::Image || view == views {
-                pictures.plain.read(0, index)?
-            } else {
-                pictures.views.read(view, index)?
-            };
+            let (codes, vectors) = pictures.draw(task, index, views, &mut rng)?;
             let mut example = Example {
                 codes: &codes,
                 caption: short_caption(set.as_ref(), index),
