@@ -8,8 +8,14 @@
 //! Each competitor is a process of its own, so that memory is its own; they take turns. Codes are compared
 //! before times are: on the same f32 weights at least 99 % of the positions must be the same.
 
-#[path = "../nano/machine.rs"]
+#[path = "../shared/from_pixels.rs"]
+mod from_pixels;
+#[path = "../shared/machine.rs"]
 mod machine;
+mod noise;
+mod stage_two;
+#[path = "../shared/steps.rs"]
+mod steps;
 
 use std::{
     fmt,
@@ -26,9 +32,11 @@ use seed::{
     tokenizer::PublishedTokenizer,
     train::BoxError,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use machine::Machine;
+use noise::uniform_rows;
+use stage_two::StageTwoAnswer;
 
 /// The allocator of the program `seed`.
 #[global_allocator]
@@ -52,6 +60,9 @@ struct Arguments {
     /// Threads of each competitor.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Also train stage II with that many pictures a step, from the cache and from pixels.
+    #[arg(long, value_name = "PICTURES", value_parser = clap::value_parser!(u64).range(1..))]
+    stage_two: Option<u64>,
     /// A Python that can import torch and safetensors.
     #[arg(long, default_value = "python3")]
     peer: String,
@@ -111,6 +122,11 @@ fn child(arguments: &Arguments, pictures: &Path) -> Result<(), BoxError> {
     };
     let (base_mb, begun) = (machine::peak_mb(), Instant::now());
     let device = device.open()?;
+    if let Some(count) = arguments.stage_two {
+        let answer = stage_two::run(&arguments.release, &device, *dtype, count as usize)?;
+        println!("{}", serde_json::to_string(&answer)?);
+        return Ok(());
+    }
     let published = PublishedTokenizer::open(&arguments.release)?;
     let (model, _) = published.load(&device, dtype.dtype())?;
     let load = begun.elapsed().as_secs_f64();
@@ -180,20 +196,22 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
     }
     for device in &arguments.devices {
         for dtype in &arguments.dtypes {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.arg("--child").arg(&pictures);
-            command.arg("--release").arg(&arguments.release);
-            command.args([
-                "--devices",
-                &device.to_string(),
-                "--dtypes",
-                &dtype.to_string(),
-            ]);
+            let command = child_command(arguments, &pictures, device, *dtype)?;
             let name = format!("{device}, weights {dtype}");
             rows.push(row(name, command, arguments.threads, &rows)?);
         }
     }
-    let record = record(&machine, &rows)?;
+    let mut stage_two = Vec::new();
+    if let (Some(count), [dtype, ..]) = (arguments.stage_two, &*arguments.dtypes) {
+        for device in &arguments.devices {
+            let mut command = child_command(arguments, &pictures, device, *dtype)?;
+            command.args(["--stage-two", &count.to_string()]);
+            let name = format!("{device}, frozen weights {dtype}");
+            let answer = said(&format!("stage II, {name}"), command, arguments.threads)?;
+            stage_two.push((name, answer));
+        }
+    }
+    let record = record(&machine, &rows, &stage_two)?;
     println!("{record}");
     if arguments.save {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
@@ -205,23 +223,34 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
     Ok(f32.all(|row| row.agreement >= 0.99))
 }
 
-/// Normal noise through the statistics of normalised pictures: nothing is easier about it.
 fn random_pictures(count: usize, size: usize) -> Result<Vec<u8>, BoxError> {
-    let mut state = 42u64;
-    let mut uniform = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 40) as f32 / (1 << 24) as f32
-    };
-    let values = (0..count * 3 * size * size).map(|_| 4.0 * uniform() - 2.0);
-    let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+    let values = uniform_rows(count, 3 * size * size).concat();
+    let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
     let view = TensorView::new(Dtype::F32, vec![count, 3, size, size], &bytes)?;
     Ok(safetensors::serialize([("pictures", view)], None)?)
 }
 
-/// Runs a competitor and compares its codes with the first's.
-fn row(name: String, mut command: Command, threads: usize, rows: &[Row]) -> Result<Row, BoxError> {
+/// This program as the child that runs one device in one precision.
+fn child_command(
+    arguments: &Arguments,
+    pictures: &Path,
+    device: &DeviceSpec,
+    dtype: Precision,
+) -> Result<Command, BoxError> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--child").arg(pictures);
+    command.arg("--release").arg(&arguments.release);
+    command.args(["--devices", &device.to_string()]);
+    command.args(["--dtypes", &dtype.to_string()]);
+    Ok(command)
+}
+
+/// What a competitor says.
+fn said<T: DeserializeOwned>(
+    name: &str,
+    mut command: Command,
+    threads: usize,
+) -> Result<T, BoxError> {
     eprintln!("{name} …");
     for variable in ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"] {
         command.env(variable, threads.to_string());
@@ -231,7 +260,12 @@ fn row(name: String, mut command: Command, threads: usize, rows: &[Row]) -> Resu
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{name}: {}", said.lines().last().unwrap_or_default()).into());
     }
-    let answer: Answer = serde_json::from_slice(&output.stdout)?;
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Runs a competitor and compares its codes with the first's.
+fn row(name: String, command: Command, threads: usize, rows: &[Row]) -> Result<Row, BoxError> {
+    let answer: Answer = said(&name, command, threads)?;
     let reference = rows.first().map_or(&answer.codes, |row| &row.answer.codes);
     let pairs = reference
         .iter()
@@ -250,13 +284,21 @@ fn row(name: String, mut command: Command, threads: usize, rows: &[Row]) -> Resu
 impl Answer {
     /// The middle of all pictures but the first.
     fn median(&self) -> f64 {
-        let mut seconds = self.seconds[1..].to_vec();
-        seconds.sort_by(f64::total_cmp);
-        seconds[seconds.len() / 2]
+        median(&self.seconds[1..])
     }
 }
 
-fn record(machine: &Machine, rows: &[Row]) -> Result<String, fmt::Error> {
+fn median(seconds: &[f64]) -> f64 {
+    let mut seconds = seconds.to_vec();
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+fn record(
+    machine: &Machine,
+    rows: &[Row],
+    stage_two: &[(String, StageTwoAnswer)],
+) -> Result<String, fmt::Error> {
     use fmt::Write;
     let mut text = "# SEED v1 at full size, picture → 32 codes\n\n".to_owned();
     for (name, fact) in machine.facts() {
@@ -286,6 +328,26 @@ fn record(machine: &Machine, rows: &[Row]) -> Result<String, fmt::Error> {
             answer.load,
             seconds / first,
             100.0 * agreement
+        )?;
+    }
+    if stage_two.is_empty() {
+        return Ok(text);
+    }
+    text += "\n## A step of stage II\n\n\
+             The code autoencoder's forward and backward pass, clipping and AdamW, from cached causal embeddings and from\n\
+             pixels, through the frozen image tower and Causal Q-Former; the median of three steps on noise.\n\n\
+             | | pictures a step | from the cache, s | peak, GB | from pixels, s | peak, GB | ratio |\n\
+             |---|---|---|---|---|---|---|\n";
+    for (name, answer) in stage_two {
+        let [cached, uncached] = [&answer.cached, &answer.uncached].map(|seconds| median(seconds));
+        let gb = |mb: Option<f64>| mb.unwrap_or_default() / 1000.0;
+        writeln!(
+            text,
+            "| {name} | {} | {cached:.2} | {:.2} | {uncached:.2} | {:.2} | {:.1} |",
+            answer.pictures,
+            gb(answer.cached_peak_mb),
+            gb(answer.peak_mb),
+            uncached / cached,
         )?;
     }
     Ok(text)

@@ -8,7 +8,7 @@
 //! Each work of each competitor is a process of its own, so that memory is its own; they take turns. Answers are
 //! compared before times are: `benches/README.md`.
 
-#[path = "../nano/machine.rs"]
+#[path = "../shared/machine.rs"]
 mod machine;
 mod results;
 mod works;
@@ -21,13 +21,13 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use seed::{
-    device::{DeviceSpec, Precision},
+    device::{DeviceSpec, fused::keeps_eight_bit},
     train::BoxError,
 };
 
 use machine::Machine;
 use results::{Results, Row};
-use works::{Answer, Spec, Work};
+use works::{Answer, Kept, Spec, Work};
 
 /// The allocator of the programs that train.
 #[global_allocator]
@@ -45,9 +45,14 @@ struct Arguments {
     /// Devices of Burn.
     #[arg(long, value_delimiter = ',', default_value = "flex,libtorch")]
     devices: Vec<DeviceSpec>,
-    /// Precisions in which weights are kept while decoding; the largest model has no f32 but the peer's.
-    #[arg(long, value_delimiter = ',', default_value = "f32,f16,bf16")]
-    dtypes: Vec<Precision>,
+    /// How weights are kept while decoding; the largest model has no f32 but the peer's.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "f32,f16,bf16,q8"
+    )]
+    weights: Vec<Kept>,
     /// A Python that can import torch, safetensors, transformers and peft.
     #[arg(long, default_value = "python3")]
     peer: String,
@@ -200,12 +205,12 @@ fn measure(
     scratch: &Path,
     results: &mut Results,
 ) -> Result<bool, BoxError> {
-    let competitors = competitors(arguments, work);
+    let competitors = competitors(arguments, work)?;
     let [rows, length] = work.batch();
     let spec = Spec {
         work,
         model: model.to_owned(),
-        dtype: String::new(),
+        kept: Kept::F32,
         ids: random_ids(rows, length, work.sizes(arguments.tiny).vocab_size),
         tokens: match work {
             Work::Decode2700m => arguments.large_tokens,
@@ -219,9 +224,9 @@ fn measure(
         chance: false,
         threads: arguments.threads,
     };
-    let run = |competitor: Competitor, dtype: Precision, spec: &Spec| {
+    let run = |competitor: Competitor, kept: Kept, spec: &Spec| {
         let spec = Spec {
-            dtype: dtype.to_string(),
+            kept,
             ..spec.clone()
         };
         run(&arguments.peer, competitor, &spec, scratch)
@@ -233,16 +238,16 @@ fn measure(
     };
     let mut expected = None;
     let mut sound = true;
-    for &(competitor, dtype) in &competitors {
-        let answer = run(competitor, dtype, &verify)?;
+    for &(competitor, kept) in &competitors {
+        let answer = run(competitor, kept, &verify)?;
         let Some(expected) = &expected else {
             // PyTorch in f32 comes first.
             expected = Some(answer);
             continue;
         };
-        let (agrees, text) = results::compare(work, dtype, expected, &answer);
-        println!("  {competitor} {dtype}: {text}");
-        let line = format!("{}, {competitor} {dtype}: {text}", work.name());
+        let (agrees, text) = results::compare(work, kept, expected, &answer);
+        println!("  {competitor} {kept}: {text}");
+        let line = format!("{}, {competitor} {kept}: {text}", work.name());
         results.verified.push(line);
         // PyTorch computes in half precision where that is asked for, and may say something else.
         sound &= agrees || competitor == Competitor::PyTorch;
@@ -258,12 +263,12 @@ fn measure(
         ..spec
     };
     for _ in 0..arguments.rounds {
-        for &(competitor, dtype) in &competitors {
-            let answer = run(competitor, dtype, &timed)?;
+        for &(competitor, kept) in &competitors {
+            let answer = run(competitor, kept, &timed)?;
             results.add(Row {
                 work,
                 competitor,
-                dtype,
+                kept,
                 sizes: work.sizes(arguments.tiny),
                 answer,
             });
@@ -272,26 +277,27 @@ fn measure(
     Ok(true)
 }
 
-/// Who does a work in which precision; PyTorch in f32 first, the reference of all.
-fn competitors(arguments: &Arguments, work: Work) -> Vec<(Competitor, Precision)> {
-    let large = work == Work::Decode2700m;
-    let of = |competitor: Competitor| {
-        let dtypes = arguments.dtypes.iter().copied();
-        let first = (competitor == Competitor::PyTorch).then_some(Precision::F32);
-        let dtypes: Vec<_> = if work.trains() {
-            vec![Precision::F32]
-        } else {
-            let others = dtypes.filter(|dtype| first.is_none() || *dtype != Precision::F32);
-            let others = others.filter(|dtype| !large || *dtype != Precision::F32);
-            first.into_iter().chain(others).collect()
+/// Who does a work with weights kept how; PyTorch in f32 first, the reference of all.
+fn competitors(arguments: &Arguments, work: Work) -> Result<Vec<(Competitor, Kept)>, BoxError> {
+    let mut found = vec![(Competitor::PyTorch, Kept::F32)];
+    let mut add = |competitor: Competitor, has_eight_bit: bool| {
+        let weights = match work.trains() {
+            true => &[Kept::F32],
+            false => &*arguments.weights,
         };
-        dtypes.into_iter().map(move |dtype| (competitor, dtype))
+        for &kept in weights {
+            let large = kept == Kept::F32 && work == Work::Decode2700m;
+            let possible = !large && (kept != Kept::Q8 || has_eight_bit);
+            if possible && !found.contains(&(competitor, kept)) {
+                found.push((competitor, kept));
+            }
+        }
     };
-    let burn = arguments.devices.iter().map(|d| Competitor::Burn(*d));
-    std::iter::once(Competitor::PyTorch)
-        .chain(burn)
-        .flat_map(of)
-        .collect()
+    add(Competitor::PyTorch, true);
+    for device in &arguments.devices {
+        add(Competitor::Burn(*device), keeps_eight_bit(&device.open()?));
+    }
+    Ok(found)
 }
 
 /// Words at random, the start of a text before them.
@@ -339,8 +345,8 @@ fn run(
     }
     let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
-        let (work, dtype) = (spec.work.name(), &spec.dtype);
-        return Err(format!("{work}, {competitor} {dtype}: the process failed").into());
+        let (work, kept) = (spec.work.name(), spec.kept);
+        return Err(format!("{work}, {competitor} {kept}: the process failed").into());
     }
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(serde_json::from_str(

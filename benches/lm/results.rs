@@ -2,15 +2,12 @@
 
 use std::{fmt::Write, time::Instant};
 
-use seed::{
-    device::{DeviceSpec, Precision},
-    lm::OptConfig,
-};
+use seed::{device::DeviceSpec, lm::OptConfig};
 
 use crate::{
     Competitor,
     machine::Machine,
-    works::{Answer, Work},
+    works::{Answer, Kept, Work},
 };
 
 /// Largest relative difference of losses.
@@ -23,7 +20,7 @@ const NORM: f64 = 1e-3;
 pub(crate) struct Row {
     pub(crate) work: Work,
     pub(crate) competitor: Competitor,
-    pub(crate) dtype: Precision,
+    pub(crate) kept: Kept,
     pub(crate) sizes: OptConfig,
     pub(crate) answer: Answer,
 }
@@ -38,12 +35,7 @@ pub(crate) struct Results {
 }
 
 /// Says how well an answer agrees with PyTorch's in f32.
-pub(crate) fn compare(
-    work: Work,
-    dtype: Precision,
-    expected: &Answer,
-    found: &Answer,
-) -> (bool, String) {
+pub(crate) fn compare(work: Work, kept: Kept, expected: &Answer, found: &Answer) -> (bool, String) {
     if !work.trains() {
         let pairs = expected.tokens.iter().zip(&found.tokens);
         let equal = pairs.take_while(|(a, b)| a == b).count();
@@ -55,8 +47,7 @@ pub(crate) fn compare(
             "the first {equal} of {all} tokens equal, {} distinct",
             distinct.len()
         );
-        // The files hold f16, so that only bf16 rounds.
-        return (equal == all || dtype == Precision::Bf16, text);
+        return (equal == all || kept.rounds(), text);
     }
     let mut worst = [0.0f64; 2];
     let terms = [
@@ -131,7 +122,7 @@ impl Results {
     /// Adds the times of a round to those of the rounds before.
     pub(crate) fn add(&mut self, row: Row) {
         let same = |known: &&mut Row| {
-            (known.work, known.competitor, known.dtype) == (row.work, row.competitor, row.dtype)
+            (known.work, known.competitor, known.kept) == (row.work, row.competitor, row.kept)
         };
         let Some(known) = self.rows.iter_mut().find(same) else {
             self.rows.push(row);
@@ -149,7 +140,7 @@ impl Results {
     fn peer(&self, row: &Row) -> Option<f64> {
         let alike = |other: &&Row| {
             other.competitor == Competitor::PyTorch
-                && (other.work, other.dtype) == (row.work, row.dtype)
+                && (other.work, other.kept) == (row.work, row.kept)
         };
         self.rows
             .iter()
@@ -183,14 +174,10 @@ impl Results {
         let sizes = &row.sizes;
         let width = sizes.width as f64;
         let layer = 4.0 * width * width + 2.0 * width * sizes.mlp_hidden as f64;
-        let kept = if row.dtype == Precision::F32 {
-            4.0
-        } else {
-            2.0
-        };
-        let of_table = match row.competitor {
-            Competitor::PyTorch => kept,
-            Competitor::Burn(_) => 4.0,
+        let kept = row.kept.bytes();
+        let of_table = match (row.competitor, row.kept) {
+            (Competitor::PyTorch, Kept::F16 | Kept::Bf16) => kept,
+            _ => 4.0,
         };
         let table = (sizes.vocab_size * sizes.embed_width) as f64;
         let bytes = kept * layer * sizes.depth as f64 + of_table * table;
@@ -244,7 +231,7 @@ impl Results {
                 "| {} | {} | {} | {} | {:.1} | {:.1} × {bound:.1} ms | {:.0} | {} | {} |",
                 row.work.name(),
                 row.competitor,
-                row.dtype,
+                row.kept,
                 spread(&row.answer.ms),
                 1e3 / ms,
                 ms / bound,

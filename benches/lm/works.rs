@@ -1,15 +1,15 @@
 //! The works on one device: what a child process does.
 
-use std::{path::PathBuf, time::Instant};
+use std::{fmt, path::PathBuf, time::Instant};
 
 use burn::{
     module::Module,
     optim::GradientsParams,
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 use clap::ValueEnum;
 use seed::{
-    device::Precision,
+    device::fused::EIGHT_BIT_BLOCK,
     lm::{
         Adapter, Opt, OptConfig, Sequence, SequenceBatch,
         generation::{GenerationConfig, Prompt, generate_with},
@@ -87,6 +87,44 @@ impl Work {
     }
 }
 
+/// How the weights of linear layers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kept {
+    F32,
+    F16,
+    Bf16,
+    /// 8 bits: blocks with a scale each, where the device has them; PyTorch's dynamic quantisation.
+    Q8,
+}
+
+impl Kept {
+    /// Bytes of a weight, its share of a scale included.
+    pub(crate) fn bytes(self) -> f64 {
+        match self {
+            Self::F32 => 4.0,
+            Self::F16 | Self::Bf16 => 2.0,
+            Self::Q8 => 1.0 + 4.0 / EIGHT_BIT_BLOCK as f64,
+        }
+    }
+
+    /// Whether the weights are other numbers than those of the files, which hold f16.
+    pub(crate) fn rounds(self) -> bool {
+        matches!(self, Self::Bf16 | Self::Q8)
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q8 => "q8",
+        })
+    }
+}
+
 /// Sizes in the words of OPT's `config.json`.
 pub(crate) fn published(config: &OptConfig) -> Value {
     json!({
@@ -114,8 +152,7 @@ pub(crate) struct Spec {
     pub(crate) work: Work,
     /// The model's folder, with its adapter in it.
     pub(crate) model: PathBuf,
-    /// How weights are kept.
-    pub(crate) dtype: String,
+    pub(crate) kept: Kept,
     /// The batch, or the prompt.
     pub(crate) ids: Vec<Vec<u32>>,
     /// New tokens.
@@ -163,8 +200,16 @@ fn load(spec: &Spec, device: &Device) -> Result<Opt, BoxError> {
     let text = std::fs::read_to_string(spec.model.join("config.json"))?;
     let model = OptConfig::from_published(&text)?.init(device)?;
     let checkpoint = Checkpoint::open(spec.model.join("model.safetensors"))?;
-    let dtype: Precision = spec.dtype.parse()?;
-    Ok(model.load(&checkpoint, dtype.dtype())?.0)
+    let dtype = match spec.kept {
+        Kept::F32 => DType::F32,
+        Kept::F16 | Kept::Q8 => DType::F16,
+        Kept::Bf16 => DType::BF16,
+    };
+    let (model, _) = model.load(&checkpoint, dtype)?;
+    Ok(match spec.kept {
+        Kept::Q8 => model.in_eight_bit()?,
+        _ => model,
+    })
 }
 
 /// Steps of an adapter on one batch: every token but the first is a target.

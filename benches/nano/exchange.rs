@@ -229,10 +229,11 @@ pub(crate) fn prepare(folder: &Path, spec: &Spec, device: &Device) -> Result<(),
 
     let data = Data::open(spec, folder, &tokens, device)?;
     let mut inputs = Inputs::default();
-    let config = &spec.tokenizer.stage_one;
+    let (config, vary) = (&spec.tokenizer.stage_one, spec.tokenizer.vary_captions);
     let loader = LoaderConfig::new(config.batch_size, SEED);
-    let items =
-        first(stage_one_loader(data.splits.train(), &data.image_tokens, loader)?.steps(0, 1)?)?;
+    let items = first(
+        stage_one_loader(data.splits.train(), &data.image_tokens, vary, loader)?.steps(0, 1)?,
+    )?;
     let batch = stage_one_batch(items, &data.frozen.tokenizer, spec.tokenizer.text_length)?;
     inputs.rows("image_tokens", batch.image_tokens, &data.image_tokens.shape);
     inputs.texts("", batch.captions);

@@ -16,7 +16,8 @@ use seed::{
 
 use crate::{
     exchange::{Data, Spec},
-    works::{self, Answer, LoaderAnswer, Work, scratch_run},
+    steps::scratch_run,
+    works::{self, Answer, LoaderAnswer, Work},
 };
 
 /// How long a loader runs alone.
@@ -31,7 +32,12 @@ pub(crate) fn run(spec: &Spec, folder: &Path, device: &Device) -> Result<Answer,
 
     let train = &spec.tokenizer.stage_one;
     let (recipe, model) = works::stage_one(spec, folder, &autodiff)?;
-    let loader = stage_one_loader(data.splits.train(), &data.image_tokens, config(train))?;
+    let loader = stage_one_loader(
+        data.splits.train(),
+        &data.image_tokens,
+        spec.tokenizer.vary_captions,
+        config(train),
+    )?;
     let collate = |items| {
         let (tokenizer, length) = (&data.frozen.tokenizer, spec.tokenizer.text_length);
         Ok(stage_one_batch(items, tokenizer, length)?)

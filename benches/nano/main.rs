@@ -8,9 +8,14 @@
 
 mod competitors;
 mod exchange;
+#[path = "../shared/from_pixels.rs"]
+mod from_pixels;
 mod loaders;
+#[path = "../shared/machine.rs"]
 mod machine;
 mod results;
+#[path = "../shared/steps.rs"]
+mod steps;
 mod verify;
 mod works;
 

@@ -3,18 +3,16 @@
 //! Training steps go through [`Trainer`], the loop that trains the models: a step is timed from the
 //! moment the trainer has its batch until it asks for the next one.
 
-use std::{collections::BTreeMap, iter, path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
-use burn::tensor::{Tensor, TensorData};
 use seed::{
     device::Device,
-    encoders::{EvaVit, nano},
+    encoders::nano,
     tokenizer::{
         CodeAutoencoder, SeedTokenizer, TokenEncoder, code_autoencoder_keys, token_encoder_keys,
     },
     train::{
-        BoxError, Existing, Losses, MetricsLine, ProgressMode, Recipe, RunDir, RunInfo,
-        TrainConfig, Trainer, read_metrics,
+        BoxError, MetricsLine, Recipe, TrainConfig, read_metrics,
         recipes::{
             ClipBatch, ClipRecipe, ClipTrainee, Positives, Similarity, StageOne, StageOneBatch,
             StageTwo, StageTwoBatch,
@@ -23,9 +21,12 @@ use seed::{
     weights::KeyMap,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::exchange::{Batches, Spec, fetch};
+use crate::{
+    exchange::{Batches, Spec, fetch},
+    from_pixels::{FromPixels, stack},
+    steps::{scratch_run, timed_steps},
+};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -253,52 +254,6 @@ pub(crate) fn clip(
     Ok((recipe, model))
 }
 
-/// Stage II without a cache: what a step costs if the frozen parts run in it.
-struct FromPixels {
-    stage_two: StageTwo,
-    image: EvaVit,
-    tokens: TokenEncoder,
-    image_size: usize,
-    /// Where the frozen parts run, without autodiff.
-    device: Device,
-}
-
-impl Recipe for FromPixels {
-    type Model = CodeAutoencoder;
-    /// Pictures and text states.
-    type Batch = (Vec<Vec<f32>>, Vec<Vec<f32>>);
-
-    fn name(&self) -> &'static str {
-        "stage-2-uncached"
-    }
-
-    fn config(&self) -> Value {
-        self.stage_two.config()
-    }
-
-    fn loss(&self, model: &CodeAutoencoder, (pictures, text_states): Self::Batch) -> Losses {
-        let pictures = stack(&pictures, self.image_size, &self.device);
-        let embeddings = self.tokens.forward(self.image.forward(pictures));
-        let [_, positions, width] = embeddings.dims();
-        let values: Vec<f32> = embeddings.into_data().iter::<f32>().collect();
-        let embeddings = values.chunks(positions * width).map(<[f32]>::to_vec);
-        let batch = StageTwoBatch {
-            embeddings: embeddings.collect(),
-            text_states,
-        };
-        self.stage_two.loss(model, batch)
-    }
-
-    fn after_update(&self, model: CodeAutoencoder, step: u64) -> CodeAutoencoder {
-        self.stage_two.after_update(model, step)
-    }
-}
-
-fn stack(pictures: &[Vec<f32>], size: usize, device: &Device) -> Tensor<4> {
-    let shape = [pictures.len(), 3, size, size];
-    Tensor::from_data(TensorData::new(pictures.concat(), shape), device)
-}
-
 fn encode(
     spec: &Spec,
     folder: &Path,
@@ -334,27 +289,10 @@ fn train<R: Recipe>(
     folder: &Path,
     batch: impl Fn() -> R::Batch,
 ) -> Result<Answer, BoxError> {
-    let device = model_device(&model)?;
-    let mut ms = Vec::new();
-    let times = &mut ms;
-    let batches = move |_| {
-        let mut handed: Option<Instant> = None;
-        iter::from_fn(move || {
-            if let Err(error) = device.sync() {
-                return Some(Err(BoxError::from(format!("the device failed: {error:?}"))));
-            }
-            times.extend(handed.map(|handed| 1e3 * handed.elapsed().as_secs_f64()));
-            let batch = batch();
-            handed = Some(Instant::now());
-            Some(Ok(batch))
-        })
-    };
     let (_scratch, mut run) = scratch_run(folder)?;
-    Trainer::new(recipe, config)
-        .progress(ProgressMode::Quiet)
-        .train(model, batches, &mut run)?;
+    let ms = timed_steps(recipe, model, config, &mut run, batch)?;
     let mut answer = Answer {
-        ms: ms.split_off(spec.warmup as usize),
+        ms: ms[spec.warmup as usize..].to_vec(),
         ..Answer::default()
     };
     for line in read_metrics(&run.metrics_path())? {
@@ -366,21 +304,4 @@ fn train<R: Recipe>(
         }
     }
     Ok(answer)
-}
-
-fn model_device<M: burn::module::Module>(model: &M) -> Result<Device, BoxError> {
-    let device = model.devices().into_iter().next();
-    device.ok_or_else(|| "the model has no parameters".into())
-}
-
-/// A run folder that is gone when the first value is dropped.
-pub(crate) fn scratch_run(folder: &Path) -> Result<(tempfile::TempDir, RunDir), BoxError> {
-    let scratch = tempfile::tempdir_in(folder)?;
-    let info = RunInfo {
-        config: Value::Null,
-        seed: 42,
-        device: String::new(),
-    };
-    let run = RunDir::open(scratch.path(), "bench", Existing::Refuse, &info)?;
-    Ok((scratch, run))
 }

@@ -15,11 +15,11 @@ import torch
 from nano import memory
 from transformers import OPTForCausalLM
 
-DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "q8": torch.float32}
 
 
 def read(spec, **options):
-    return OPTForCausalLM.from_pretrained(spec["model"], dtype=DTYPES[spec["dtype"]], **options)
+    return OPTForCausalLM.from_pretrained(spec["model"], dtype=DTYPES[spec["kept"]], **options)
 
 
 def train(spec):
@@ -54,6 +54,11 @@ def train(spec):
 def decode(spec):
     """The loop inside `generate`, without what else that does for each token."""
     model = read(spec).eval()
+    if spec["kept"] == "q8":
+        layers, head = {torch.nn.Linear}, model.lm_head
+        model = torch.ao.quantization.quantize_dynamic(model, layers, dtype=torch.qint8, inplace=True)
+        # As with us: the head, tied to the table of words, stays.
+        model.lm_head = head
     prompt = torch.tensor(spec["ids"])
     first, ms = [], []
     for run in range(spec["warmup"] + spec["steps"]):

@@ -5,11 +5,12 @@ use std::{fmt, str::FromStr};
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
-/// Precision of stored weights.
+/// Precision of stored weights, or of activations.
 ///
 /// Burn has no automatic mixed precision, so the policy is explicit: parameters that are trained
-/// stay in `F32`; frozen weights may be stored in `F16` or `Bf16`; the quantiser's distances,
-/// softmax, the statistics of norms and all losses are computed in `F32` whatever is chosen here.
+/// stay in `F32`; frozen weights may be stored in `F16` or `Bf16`, or in 8 bits
+/// ([`in_eight_bit`](crate::fused::in_eight_bit)); a layer computes in the type of its input; the quantiser's
+/// distances, the statistics of norms and all losses are computed in `F32` whatever is chosen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

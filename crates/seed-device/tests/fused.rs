@@ -306,3 +306,50 @@ fn masks_have_the_asked_share_and_follow_the_seed() {
             .all(|&value| value == 0.0 || (value - 1.0 / 0.9).abs() < 1e-4)
     );
 }
+
+/// Of a weight in 8 bits, products equal those of what the 8 bits stand for, which is near the weight.
+#[test]
+fn eight_bit_products_are_those_of_the_rounded_weight() {
+    let device = device();
+    let plain = device.clone().inner();
+    if !fused::keeps_eight_bit(&plain) {
+        return;
+    }
+    // Rests of rows and of columns beyond a task's; one to six rows, of which the last are too many for the kernel.
+    for [rows, input, output] in [[1, 6, 64], [1, 130, 640], [3, 67, 128], [6, 67, 128]] {
+        let weight = Tensor::<2>::from_data(normal([input, output], &device), &plain);
+        let kept = fused::in_eight_bit(weight.clone());
+        assert!(fused::is_eight_bit(kept.dtype()));
+        let rounded = kept.clone().dequantize();
+        let blocks = weight.clone().reshape([input, output / 64, 64]);
+        let step = blocks
+            .abs()
+            .max_dim(2)
+            .div_scalar(127.0)
+            .expand([input, output / 64, 64]);
+        let error = (weight - rounded.clone()).abs() / step.reshape([input, output]);
+        let worst: f32 = error.max().into_scalar();
+        assert!(worst > 0.1 && worst < 0.501, "{worst}");
+
+        let (x, weights) = (
+            normal([rows, input], &device),
+            normal([rows, output], &device),
+        );
+        let bias = Tensor::<1>::from_data(normal([output], &device), &plain);
+        let expected =
+            Tensor::from_data(x.clone(), &plain).matmul(rounded.clone()) + bias.clone().unsqueeze();
+        let found = fused::linear(
+            Tensor::<2>::from_data(x.clone(), &plain),
+            kept.clone(),
+            bias.clone(),
+        );
+        assert_close(found.into_data(), expected.into_data(), 2e-6);
+
+        // Through it an adapter's gradient flows.
+        let [kept, rounded] = [kept, rounded].map(Tensor::<2>::from_inner);
+        let found = run::<2>(&x, &weights, &device, |x| fused::product(x, kept.clone()));
+        let expected = run::<2>(&x, &weights, &device, |x| x.matmul(rounded.clone()));
+        assert_close(found.0, expected.0, 2e-6);
+        assert_close(found.1, expected.1, 2e-6);
+    }
+}

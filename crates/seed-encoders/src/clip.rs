@@ -5,7 +5,7 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Device, Int, Tensor},
+    tensor::{DType, Device, Int, Tensor},
 };
 use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, l2_normalize};
 use seed_weights::KeyMap;
@@ -95,17 +95,23 @@ impl Clip {
     /// - images: `[batch, 3, size, size]`
     /// - output: `[batch, embed_dim]`
     pub fn image_features(&self, images: Tensor<4>) -> Tensor<2> {
-        self.image_features_of(images, None)
+        self.image_features_of(images, None, DType::F32)
     }
 
-    /// Image features from some of the tokens alone, for training with dropped patches.
+    /// Image features as training computes them: from some of the tokens alone, in blocks whose activations
+    /// have the type `activations`. The mean, the projection and the features stay f32.
     ///
     /// # Shapes
     ///
     /// - images: `[batch, 3, size, size]`
     /// - kept: positions among `1 + patches` tokens
     /// - output: `[batch, embed_dim]`
-    pub fn image_features_of(&self, images: Tensor<4>, kept: Option<Tensor<1, Int>>) -> Tensor<2> {
+    pub fn image_features_of(
+        &self,
+        images: Tensor<4>,
+        kept: Option<Tensor<1, Int>>,
+        activations: DType,
+    ) -> Tensor<2> {
         let tokens = self.image.embed(images);
         let tokens = match kept {
             Some(kept) => tokens.select(1, kept),
@@ -115,10 +121,10 @@ impl Clip {
             .image
             .blocks
             .iter()
-            .fold(tokens, |x, block| block.forward(x));
+            .fold(tokens.cast(activations), |x, block| block.forward(x));
         let mean = self
             .image_norm
-            .forward(tokens)
+            .forward(tokens.cast(DType::F32))
             .mean_dim(1)
             .squeeze_dim::<2>(1);
         l2_normalize(self.image_projection.forward(mean))
@@ -131,9 +137,18 @@ impl Clip {
     /// - ids: `[batch, length]`
     /// - output: `[batch, embed_dim]`
     pub fn text_features(&self, ids: Tensor<2, Int>) -> Tensor<2> {
-        l2_normalize(
-            self.text_projection
-                .forward(self.text.forward(ids, None).pooled),
-        )
+        self.text_features_of(ids, DType::F32)
+    }
+
+    /// Text features as training computes them: in blocks whose activations have the type `activations`.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[batch, length]`
+    /// - output: `[batch, embed_dim]`
+    pub fn text_features_of(&self, ids: Tensor<2, Int>, activations: DType) -> Tensor<2> {
+        let embedded = self.text.embed(ids.clone()).cast(activations);
+        let pooled = self.text.forward_embedded(embedded, ids, None).pooled;
+        l2_normalize(self.text_projection.forward(pooled))
     }
 }

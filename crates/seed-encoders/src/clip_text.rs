@@ -7,7 +7,7 @@
 use burn::{
     module::{Initializer, Module},
     nn::{Embedding, EmbeddingConfig},
-    tensor::{Device, Int, Tensor},
+    tensor::{DType, Device, Int, Tensor},
 };
 use seed_nn::{
     Activation, AttentionBias, ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp,
@@ -208,6 +208,22 @@ impl ClipText {
     /// - ids: `[batch, length]`, length at most `max_length`
     /// - mask: `[batch, length]`, 1 for a real token
     pub fn forward(&self, ids: Tensor<2, Int>, mask: Option<Tensor<2, Int>>) -> ClipTextOutput {
+        self.forward_embedded(self.embed(ids.clone()), ids, mask)
+    }
+
+    /// [`forward`](Self::forward) from the embeddings of `ids`, whose type is that of the blocks' activations.
+    /// The output is f32.
+    ///
+    /// # Shapes
+    ///
+    /// - embedded: `[batch, length, width]`
+    /// - ids, mask: as in `forward`
+    pub fn forward_embedded(
+        &self,
+        embedded: Tensor<3>,
+        ids: Tensor<2, Int>,
+        mask: Option<Tensor<2, Int>>,
+    ) -> ClipTextOutput {
         let length = ids.dims()[1];
         let mut bias = causal_bias(length, &ids.device());
         if let Some(mask) = mask {
@@ -216,10 +232,8 @@ impl ClipText {
         let hidden = self
             .layers
             .iter()
-            .fold(self.embed(ids.clone()), |x, layer| {
-                layer.forward(x, bias.clone())
-            });
-        let last_hidden_state = self.final_layer_norm.forward(hidden);
+            .fold(embedded, |x, layer| layer.forward(x, bias.clone()));
+        let last_hidden_state = self.final_layer_norm.forward(hidden.cast(DType::F32));
         let pooled = self.pool(last_hidden_state.clone(), ids);
         ClipTextOutput {
             last_hidden_state,

@@ -92,6 +92,18 @@ pub enum LmError {
         /// What does not fit.
         reason: String,
     },
+    /// A device on which Burn has no 8-bit weights.
+    #[error("{device} keeps no weights in 8 bits: use flex, or f16 weights")]
+    NoEightBit {
+        /// The device.
+        device: String,
+    },
+    /// An adapter cannot be merged into a weight of 8 bits.
+    #[error("{layer} is kept in 8 bits: merge the adapter first, then keep the result in 8 bits")]
+    EightBitBase {
+        /// The layer.
+        layer: String,
+    },
     /// An adapter file with options that this code does not have.
     #[error("{path}: `{option}` is {value}, which is not supported")]
     AdapterOption {

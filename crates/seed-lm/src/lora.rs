@@ -386,7 +386,7 @@ impl Adapter {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::attach`].
+    /// Those of [`Self::attach`], and [`LmError::EightBitBase`].
     pub fn merge(self, layers: Vec<(String, &mut Linear)>) -> Result<(), LmError> {
         self.fold(layers, 1.0)
     }
@@ -395,12 +395,19 @@ impl Adapter {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::attach`].
+    /// Those of [`Self::attach`], and [`LmError::EightBitBase`].
     pub fn unmerge(self, layers: Vec<(String, &mut Linear)>) -> Result<(), LmError> {
         self.fold(layers, -1.0)
     }
 
     fn fold(self, mut layers: Vec<(String, &mut Linear)>, sign: f64) -> Result<(), LmError> {
+        let eight_bit = |(name, linear): &&(String, &mut Linear)| {
+            linear.is_eight_bit() && self.names.contains(name)
+        };
+        if let Some((layer, _)) = layers.iter().find(eight_bit) {
+            let layer = layer.clone();
+            return Err(LmError::EightBitBase { layer });
+        }
         let reborrowed = layers
             .iter_mut()
             .map(|(name, linear)| (name.clone(), &mut **linear))

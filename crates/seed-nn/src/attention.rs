@@ -96,7 +96,8 @@ pub fn scaled_dot_product(
     let query = query.mul_scalar((head as f64).powf(-0.5));
     let mut scores = query.matmul(key.swap_dims(2, 3));
     if let Some(bias) = bias {
-        scores = scores + bias;
+        let dtype = scores.dtype();
+        scores = scores + bias.cast(dtype);
     }
     let mut weights = fused::softmax(scores);
     if let Some(dropout) = dropout {

@@ -20,5 +20,5 @@ pub use layer_norm::{LayerNorm, LayerNormConfig};
 pub use linear::{Linear, LinearConfig};
 pub use lora::LoraBranch;
 pub use mlp::{Activation, Mlp, MlpConfig};
-pub use seed_device::fused::product;
+pub use seed_device::fused::{keeps_eight_bit, product};
 pub use vit_block::{QkvBias, VitAttention, VitBlock, VitBlockConfig};

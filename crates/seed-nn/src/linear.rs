@@ -19,8 +19,8 @@ pub struct LinearConfig {
 
 /// `x · weight + bias`.
 ///
-/// The product is computed in the type of `x`: a frozen weight kept as f16 or bf16 is widened on use, which
-/// halves the memory of a model whose activations stay f32.
+/// The product is computed in the type of `x`: a frozen weight kept as f16, bf16 or in 8 bits is widened on use, which
+/// halves or quarters the memory of a model whose activations stay f32.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[input, output]`, the transpose of what checkpoints store.
@@ -84,8 +84,13 @@ impl Linear {
         if let Some(bias) = &self.bias {
             return self.forward_biased(x, bias.val());
         }
-        let weight = self.weight.val().cast(x.dtype());
-        self.adapted(x.clone(), linear(x, weight, None))
+        let weight = self.weight.val();
+        let product = if self.is_eight_bit() {
+            fused::eight_bit_linear(x.clone(), weight)
+        } else {
+            linear(x.clone(), weight.cast(x.dtype()), None)
+        };
+        self.adapted(x, product)
     }
 
     /// The product with another bias than the layer's own.
@@ -98,6 +103,25 @@ impl Linear {
     pub fn forward_biased<const D: usize>(&self, x: Tensor<D>, bias: Tensor<1>) -> Tensor<D> {
         let bias = bias.cast(x.dtype());
         self.adapted(x.clone(), fused::linear(x, self.weight.val(), bias))
+    }
+
+    /// Keeps the weight, frozen from now on, in 8 bits: blocks of [`fused::EIGHT_BIT_BLOCK`] values along `output` with
+    /// a scale each. A layer whose `output` is not a whole number of blocks stays as it is.
+    ///
+    /// # Panics
+    ///
+    /// On a device that keeps none ([`fused::keeps_eight_bit`]).
+    pub fn keep_in_eight_bit(&mut self) {
+        if self.is_eight_bit() || !self.dims()[1].is_multiple_of(fused::EIGHT_BIT_BLOCK) {
+            return;
+        }
+        let weight = self.weight.clone().set_require_grad(false);
+        self.weight = weight.map(fused::in_eight_bit);
+    }
+
+    /// Whether the weight is kept in 8 bits.
+    pub fn is_eight_bit(&self) -> bool {
+        fused::is_eight_bit(self.weight.val().dtype())
     }
 
     /// `[input, output]`.

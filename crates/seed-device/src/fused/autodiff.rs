@@ -1,14 +1,14 @@
 //! The fused operations as nodes of the autodiff graph.
 
 use burn::backend::{
-    Autodiff, Backend,
+    Autodiff, Backend, TensorMetadata,
     autodiff::{
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
         grads::Gradients,
         ops::{Backward, Ops, OpsKind, unary},
     },
     ops::FloatTensorOps,
-    tensor::FloatTensor,
+    tensor::{FloatTensor, QuantizedTensor},
 };
 
 use super::{
@@ -46,6 +46,19 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let weight = like::<Self>(weight, &x);
         Self::float_matmul(x, weight)
+    }
+
+    /// The weight is frozen: its widened copy is a constant of the graph.
+    fn fused_eight_bit_product(
+        x: FloatTensor<Self>,
+        weight: QuantizedTensor<Self>,
+    ) -> FloatTensor<Self> {
+        if !x.is_tracked() {
+            let product = B::eight_bit_product(x.into_primitive(), weight);
+            return FloatTensor::<Self>::new(product);
+        }
+        let weight = B::dequantize(weight, x.dtype().into());
+        Self::float_matmul(x, FloatTensor::<Self>::new(weight))
     }
 
     fn fused_layer_norm(
@@ -116,7 +129,7 @@ impl<B: Backend + Kernels> Backward<B, 3> for LinearOp {
         let (x, weight) = ops.state;
         let [of_x, of_weight, of_bias] = ops.parents;
         if let (Some(parent), Some(weight)) = (of_x, weight) {
-            let found = B::linear_x_backward(weight, gradient.clone());
+            let found = B::linear_x_gradient(weight, gradient.clone());
             gradients.register::<B>(parent.id, found);
         }
         if let (Some(parent), Some(x)) = (of_weight, x) {

@@ -1,7 +1,8 @@
 //! A few rows by a matrix on `flex`: what decoding is made of.
 //!
 //! Such a product takes as long as reading the matrix. It is read once, on all threads, in the type that it is kept
-//! in: a weight of f16 or bf16 is widened in registers, where the general product needs a widened copy of all of it.
+//! in: a weight of f16, bf16 or 8 bits is widened in registers, where the general product needs a widened copy of all of
+//! it.
 
 // What runs inside `Arch::dispatch` must be inlined there to be compiled for its vectors.
 #![expect(clippy::inline_always)]
@@ -13,7 +14,10 @@ use burn::{
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::flex::{FlexTensor, contiguous, slice, tensor};
+use super::{
+    EIGHT_BIT_BLOCK,
+    flex::{FlexQTensor, FlexTensor, contiguous, slice, tensor},
+};
 
 /// Rows up to which this is faster than the general product.
 const FEW: usize = 4;
@@ -38,6 +42,34 @@ pub(super) fn few_rows(x: &FlexTensor, weight: &FlexTensor) -> Option<FlexTensor
         DType::BF16 => product::<bf16>(x, weight),
         _ => None,
     }
+}
+
+/// `x · weight` for a few rows of f32 and a weight kept in 8 bits; none where the general product has to do it.
+///
+/// # Shapes
+///
+/// - x: `[rows, input]`
+/// - weight: `[input, output]`
+/// - output: `[rows, output]`
+pub(super) fn few_rows_of_eight_bit(x: &FlexTensor, weight: &FlexQTensor) -> Option<FlexTensor> {
+    let (rows, input, output) = (x.shape()[0], weight.shape()[0], weight.shape()[1]);
+    let scales = weight.scales();
+    let blocks = input * output / EIGHT_BIT_BLOCK;
+    let ours = output.is_multiple_of(EIGHT_BIT_BLOCK) && scales.len() == blocks;
+    if x.dtype() != DType::F32 || rows > FEW || rows * blocks == 0 || !ours {
+        return None;
+    }
+    let weight = weight.tensor().as_slice::<i8>()?;
+    Some(by_columns(x, output, |sums, x, start| {
+        Arch::new().dispatch(AddBlocks {
+            sums,
+            x,
+            input,
+            weight: &weight[start..],
+            scales: &scales[start / EIGHT_BIT_BLOCK..],
+            stride: output,
+        });
+    }))
 }
 
 /// A type that weights are kept in.
@@ -76,35 +108,48 @@ impl Stored for f16 {
 }
 
 fn product<W: Stored>(x: &FlexTensor, weight: &FlexTensor) -> Option<FlexTensor> {
-    let (rows, output) = (x.shape()[0], weight.shape()[1]);
-    let x = contiguous(x);
-    let x = slice(&x);
-    let input = x.len() / rows;
+    let [input, output] = [weight.shape()[0], weight.shape()[1]];
     let lies = weight.is_contiguous();
     let turned = weight.transpose(0, 1);
     let weight = if lies { weight } else { &turned }.as_slice::<W>()?;
+    Some(by_columns(x, output, |sums, x, start| {
+        if lies {
+            Arch::new().dispatch(AddRows {
+                sums,
+                x,
+                input,
+                weight: &weight[start..],
+                stride: output,
+            });
+        } else {
+            let count = sums.len() * input / x.len();
+            Arch::new().dispatch(MultiplyRows {
+                sums,
+                x,
+                input,
+                weight: &weight[start * input..][..count * input],
+            });
+        }
+    }))
+}
+
+/// `[rows, output]`, some columns a task: `add` gets the task's sums `[rows, columns]`, all of `x` and the first of the
+/// columns.
+fn by_columns(
+    x: &FlexTensor,
+    output: usize,
+    add: impl Fn(&mut [f32], &[f32], usize) + Sync,
+) -> FlexTensor {
+    let rows = x.shape()[0];
+    let x = contiguous(x);
+    let x = slice(&x);
     let starts: Vec<usize> = (0..output).step_by(COLUMNS).collect();
     let parts: Vec<Vec<f32>> = starts
         .par_iter()
         .map(|&start| {
             let count = COLUMNS.min(output - start);
             let mut sums = vec![0.0; rows * count];
-            if lies {
-                Arch::new().dispatch(AddRows {
-                    sums: &mut sums,
-                    x,
-                    input,
-                    weight: &weight[start..],
-                    stride: output,
-                });
-            } else {
-                Arch::new().dispatch(MultiplyRows {
-                    sums: &mut sums,
-                    x,
-                    input,
-                    weight: &weight[start * input..][..count * input],
-                });
-            }
+            add(&mut sums, x, start);
             sums
         })
         .collect();
@@ -118,7 +163,7 @@ fn product<W: Stored>(x: &FlexTensor, weight: &FlexTensor) -> Option<FlexTensor>
             values[*start..][..count].copy_from_slice(sums);
         }
     }
-    Some(tensor(values, [rows, output].into()))
+    tensor(values, [rows, output].into())
 }
 
 /// Of a weight `[input, output]`: adds to the sums each row of it, times its element of `x`; four at a time, so that
@@ -166,6 +211,68 @@ impl<W: Stored> NullaryFnOnce for AddRows<'_, W> {
             for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
                 for (sum, weight) in sums.iter_mut().zip(row(rest)) {
                     *sum = weight.widened().mul_add(x[rest], *sum);
+                }
+            }
+        }
+    }
+}
+
+/// [`AddRows`] of a weight in blocks of 8 bits: a row's element of `x` is multiplied by the block's scale first.
+struct AddBlocks<'a> {
+    /// `[rows, columns]`, whole blocks of columns.
+    sums: &'a mut [f32],
+    /// `[rows, input]`
+    x: &'a [f32],
+    input: usize,
+    /// From the first of the columns on.
+    weight: &'a [i8],
+    /// From the first of the columns' blocks on.
+    scales: &'a [f32],
+    stride: usize,
+}
+
+impl NullaryFnOnce for AddBlocks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self {
+            sums,
+            x,
+            input,
+            weight,
+            scales,
+            stride,
+        } = self;
+        let count = sums.len() / (x.len() / input);
+        let blocks = stride / EIGHT_BIT_BLOCK;
+        let whole = input / 4 * 4;
+        for four in (0..whole).step_by(4) {
+            for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
+                let x = &x[four..][..4];
+                for (block, sums) in sums.chunks_exact_mut(EIGHT_BIT_BLOCK).enumerate() {
+                    let [x0, x1, x2, x3] =
+                        [0, 1, 2, 3].map(|row| x[row] * scales[(four + row) * blocks + block]);
+                    let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|row| {
+                        &weight[(four + row) * stride + block * EIGHT_BIT_BLOCK..]
+                            [..EIGHT_BIT_BLOCK]
+                    });
+                    let runs = w0.iter().zip(w1).zip(w2).zip(w3);
+                    for (sum, (((w0, w1), w2), w3)) in sums.iter_mut().zip(runs) {
+                        let half = f32::from(*w1).mul_add(x1, f32::from(*w0).mul_add(x0, *sum));
+                        *sum = f32::from(*w3).mul_add(x3, f32::from(*w2).mul_add(x2, half));
+                    }
+                }
+            }
+        }
+        for row in whole..input {
+            for (x, sums) in x.chunks_exact(input).zip(sums.chunks_exact_mut(count)) {
+                for (block, sums) in sums.chunks_exact_mut(EIGHT_BIT_BLOCK).enumerate() {
+                    let x = x[row] * scales[row * blocks + block];
+                    let weight = &weight[row * stride + block * EIGHT_BIT_BLOCK..];
+                    for (sum, weight) in sums.iter_mut().zip(weight) {
+                        *sum = f32::from(*weight).mul_add(x, *sum);
+                    }
                 }
             }
         }

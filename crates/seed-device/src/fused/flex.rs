@@ -7,9 +7,12 @@
 use burn::{
     backend::{
         DType, Distribution, Flex, FloatDType, Shape, TensorMetadata,
-        ops::{FloatTensorOps, ModuleOps},
+        ops::{FloatTensorOps, ModuleOps, QTensorOps},
     },
-    backend::{flex::FlexDevice, tensor::FloatTensor},
+    backend::{
+        flex::FlexDevice,
+        tensor::{FloatTensor, QuantizedTensor},
+    },
     tensor::TensorData,
 };
 use pulp::Arch;
@@ -17,7 +20,7 @@ use rayon::prelude::*;
 
 use super::{
     Kernels,
-    few_rows::few_rows,
+    few_rows::{few_rows, few_rows_of_eight_bit},
     kernels::{LayerNormGradients, composed, like, rows},
 };
 
@@ -63,6 +66,13 @@ impl Kernels for Flex {
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         few_rows(&x, &weight).unwrap_or_else(|| {
             let weight = like::<Self>(weight, &x);
+            Self::float_matmul(x, weight)
+        })
+    }
+
+    fn eight_bit_product(x: FloatTensor<Self>, weight: QuantizedTensor<Self>) -> FloatTensor<Self> {
+        few_rows_of_eight_bit(&x, &weight).unwrap_or_else(|| {
+            let weight = Self::dequantize(weight, x.dtype().into());
             Self::float_matmul(x, weight)
         })
     }
@@ -192,6 +202,8 @@ impl Kernels for Flex {
 }
 
 pub(super) type FlexTensor = FloatTensor<Flex>;
+/// The same for what is kept in 8 bits.
+pub(super) type FlexQTensor = QuantizedTensor<Flex>;
 
 /// These kernels are of f32; other types take the compositions.
 fn all_f32(tensors: &[&FlexTensor]) -> bool {

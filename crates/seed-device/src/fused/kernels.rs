@@ -1,6 +1,9 @@
 //! What the fused operations need of a backend.
 
-use burn::backend::{Backend, Shape, TensorMetadata, tensor::FloatTensor};
+use burn::backend::{
+    Backend, Shape, TensorMetadata,
+    tensor::{FloatTensor, QuantizedTensor},
+};
 
 /// `weight` in the type that `x` is computed in.
 pub(super) fn like<B: Backend>(weight: FloatTensor<B>, x: &FloatTensor<B>) -> FloatTensor<B> {
@@ -27,6 +30,20 @@ pub trait Kernels: Backend {
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let weight = like::<Self>(weight, &x);
         Self::float_matmul(x, weight)
+    }
+
+    /// [`product`](super::product) of a weight kept in 8 bits.
+    fn eight_bit_product(x: FloatTensor<Self>, weight: QuantizedTensor<Self>) -> FloatTensor<Self> {
+        let weight = Self::dequantize(weight, x.dtype().into());
+        Self::float_matmul(x, weight)
+    }
+
+    /// Gradient of [`linear`](super::linear) with respect to `x`, as one product of all rows.
+    fn linear_x_gradient(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        composed::linear_x_gradient::<Self>(weight, gradient)
     }
 
     /// Gradient of [`linear`](super::linear) with respect to its bias: the sum of all rows.
@@ -112,6 +129,17 @@ pub(super) mod composed {
     use burn::backend::{Distribution, TensorMetadata, tensor::FloatTensor};
 
     use super::{Kernels, LayerNormGradients, rows};
+
+    pub(in super::super) fn linear_x_gradient<B: Kernels>(
+        weight: FloatTensor<B>,
+        gradient: FloatTensor<B>,
+    ) -> FloatTensor<B> {
+        let mut shape = gradient.shape();
+        let last = shape.num_dims() - 1;
+        shape[last] = weight.shape()[0];
+        let weight = B::float_swap_dims(weight, 0, 1);
+        B::float_reshape(B::float_matmul(rows::<B>(gradient), weight), shape)
+    }
 
     pub(in super::super) fn softmax_gradient<B: Kernels>(
         y: FloatTensor<B>,

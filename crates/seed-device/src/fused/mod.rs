@@ -11,6 +11,7 @@
 #![allow(deprecated)] // Burn's libtorch and ndarray backends are, as a whole.
 
 mod autodiff;
+mod eight_bit;
 #[cfg(feature = "flex")]
 mod few_rows;
 #[cfg(feature = "flex")]
@@ -19,8 +20,13 @@ mod kernels;
 #[cfg(feature = "tch")]
 mod libtorch;
 
-use burn::backend::{Backend, Dispatch, backend_extension, ops::ModuleOps, tensor::FloatTensor};
+use burn::backend::{
+    Backend, Dispatch, backend_extension,
+    ops::ModuleOps,
+    tensor::{FloatTensor, QuantizedTensor},
+};
 use burn::tensor::Tensor;
+pub use eight_bit::{EIGHT_BIT_BLOCK, in_eight_bit, is_eight_bit, keeps_eight_bit};
 pub use kernels::Kernels;
 
 /// The operations, for whichever backend a tensor is on.
@@ -40,6 +46,11 @@ pub trait FusedOps: Backend {
     ) -> FloatTensor<Self>;
     /// See [`product`].
     fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`product`], of a weight kept in 8 bits.
+    fn fused_eight_bit_product(
+        x: FloatTensor<Self>,
+        weight: QuantizedTensor<Self>,
+    ) -> FloatTensor<Self>;
     /// See [`layer_norm`].
     fn fused_layer_norm(
         x: FloatTensor<Self>,
@@ -68,6 +79,13 @@ macro_rules! through_kernels {
 
             fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
                 Self::product(x, weight)
+            }
+
+            fn fused_eight_bit_product(
+                x: FloatTensor<Self>,
+                weight: QuantizedTensor<Self>,
+            ) -> FloatTensor<Self> {
+                Self::eight_bit_product(x, weight)
             }
 
             fn fused_layer_norm(
@@ -103,7 +121,7 @@ through_kernels!(burn::backend::LibTorch);
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 through_kernels!(burn::backend::Cube);
 
-/// `x · weight + bias`, computed in the type of `x`: a weight kept as f16 or bf16 is widened.
+/// `x · weight + bias`, computed in the type of `x`: a weight kept as f16, bf16 or in 8 bits is widened.
 ///
 /// # Shapes
 ///
@@ -112,11 +130,29 @@ through_kernels!(burn::backend::Cube);
 /// - bias: `[output]`
 /// - output: `[.., output]`
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
+    if is_eight_bit(weight.dtype()) {
+        return eight_bit_linear(x, weight) + bias.unsqueeze();
+    }
     Tensor::from_dispatch(<Dispatch as FusedOps>::fused_linear(
         x.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
     ))
+}
+
+/// `x · weight` of a weight kept in 8 bits.
+///
+/// # Shapes
+///
+/// - x: `[.., input]`
+/// - weight: `[input, output]`
+/// - output: `[.., output]`
+pub fn eight_bit_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
+    let [input, output] = weight.dims();
+    let mut shape = x.shape();
+    let rows = shape.num_elements() / input.max(1);
+    shape[D - 1] = output;
+    product(x.reshape([rows, input]), weight).reshape(shape)
 }
 
 /// `x · weight`, computed in the type of `x`. For a few rows it is faster than the general product on `flex`.
@@ -127,10 +163,13 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
 /// - weight: `[input, output]`, or the transpose of what lies as `[output, input]`
 /// - output: `[rows, output]`
 pub fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_product(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-    ))
+    let eight_bit = is_eight_bit(weight.dtype());
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(if eight_bit {
+        <Dispatch as FusedOps>::fused_eight_bit_product(x, weight)
+    } else {
+        <Dispatch as FusedOps>::fused_product(x, weight)
+    })
 }
 
 /// `(x − mean) / √(variance + epsilon) · gamma + beta` over the last dimension.

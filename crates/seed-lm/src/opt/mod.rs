@@ -18,9 +18,10 @@ pub use cache::{KvCache, LayerCache};
 pub use config::OptConfig;
 pub use layer::{OptAttention, OptLayer};
 pub use layout::Layout;
-use seed_nn::{LayerNorm, Linear, product};
+use seed_nn::{LayerNorm, Linear, keeps_eight_bit, product};
 use seed_weights::{Checkpoint, KeyMap, LoadReport, WeightsError};
 
+use crate::LmError;
 use config::POSITION_OFFSET;
 
 /// OPT's initialisation, `init_std` 0.02 at the 2.7B model's width of 2560, with the gain of its layers at others.
@@ -88,6 +89,26 @@ impl Opt {
     ) -> Result<(Self, LoadReport), WeightsError> {
         let keys = opt_keys(checkpoint)?;
         seed_weights::load_as(self, checkpoint, &keys, dtype)
+    }
+
+    /// The model, frozen, with the weights of its linear layers in 8 bits ([`Linear::keep_in_eight_bit`]); word
+    /// embeddings, norms and biases stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`LmError::NoEightBit`] on a device that keeps none.
+    pub fn in_eight_bit(self) -> Result<Self, LmError> {
+        let device = self.device();
+        if !keeps_eight_bit(&device) {
+            return Err(LmError::NoEightBit {
+                device: format!("{device:?}"),
+            });
+        }
+        let mut model = self.no_grad();
+        for (_, linear) in model.linears_mut() {
+            linear.keep_in_eight_bit();
+        }
+        Ok(model)
     }
 
     /// Its sizes.

@@ -1,9 +1,9 @@
-//! Weights kept in half precision.
+//! Weights kept in half precision, and in 8 bits.
 
 use burn::tensor::{DType, Tensor};
-use seed_device::test_device;
+use seed_device::{fused::keeps_eight_bit, test_device};
 use seed_lm::{
-    LoraConfig, Opt,
+    LmError, LoraConfig, Opt, OptConfig,
     generation::{GenerationConfig, Prompt, generate},
 };
 
@@ -98,4 +98,52 @@ fn half_weights_generate_and_take_adapters() {
         let difference = apart(merged, attached.clone()) / largest(attached);
         assert!(difference <= most, "{dtype:?}: {difference}");
     }
+}
+
+#[test]
+fn eight_bits_are_close_and_take_adapters() {
+    let device = test_device();
+    // Whole blocks in every layer.
+    let config = OptConfig::pre_norm(30, 64, 2, 4).with_max_length(48);
+    device.seed(64);
+    let whole = config.init(&device).unwrap();
+    if !keeps_eight_bit(&device) {
+        assert!(matches!(
+            whole.in_eight_bit(),
+            Err(LmError::NoEightBit { .. })
+        ));
+        return;
+    }
+    let tokens = || ids(TOKENS, &device);
+    let expected = logits(&whole, tokens());
+    let mut model = whole.clone().in_eight_bit().unwrap();
+    assert!(
+        model
+            .linears_mut()
+            .iter()
+            .all(|(_, linear)| linear.is_eight_bit())
+    );
+    let found = logits(&model, tokens());
+    let difference = apart(found, expected.clone()) / largest(expected);
+    assert!(difference > 0.0 && difference < 3e-2, "{difference}");
+
+    // A prompt goes through the general product, single tokens through the one of few rows.
+    let greedy = GenerationConfig::greedy(7, None);
+    let found = generate(&model, Prompt::Ids(vec![vec![2, 5, 9, 14, 3, 7]]), &greedy).unwrap();
+    assert_eq!(
+        found.best()[0],
+        without_cache(&model, &[2, 5, 9, 14, 3, 7], 7)
+    );
+
+    let lora = LoraConfig {
+        rank: 2,
+        dropout: 0.0,
+        ..LoraConfig::default()
+    };
+    let adapter = adapter(&model, &lora, 65, &device);
+    let plain = logits(&model, tokens());
+    adapter.clone().attach(model.linears_mut()).unwrap();
+    assert!(apart(plain, logits(&model, tokens())) > 1e-2);
+    let refused = adapter.merge(model.linears_mut()).unwrap_err();
+    assert!(refused.to_string().contains("merge the adapter first"));
 }

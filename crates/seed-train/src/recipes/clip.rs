@@ -5,6 +5,7 @@ use burn::{
     tensor::{Device, Distribution, Int, Tensor, TensorData, activation::log_softmax},
 };
 use seed_data::TokenBatch;
+use seed_device::Precision;
 use seed_encoders::{Clip, ClipConfig};
 use seed_nn::{ConfigError, l2_normalize};
 use seed_tokenizer::{concept_targets, contrast};
@@ -56,6 +57,8 @@ pub struct ClipRecipe {
     pub concepts: usize,
     /// Weight of the cross-entropy over all concepts' prototypes; 0 for none.
     pub prototype_weight: f64,
+    /// Type of the activations between the blocks of both towers; parameters, features and losses are f32.
+    pub activations: Precision,
 }
 
 impl ClipRecipe {
@@ -136,11 +139,12 @@ impl Recipe for ClipRecipe {
         let size = self.clip.image.image_size;
         let images = stack(batch.images, [count, 3, size, size], &self.device);
         let (ids, _) = tokens(batch.captions, &self.device);
-        let image_features = clip.image_features_of(images, self.kept_tokens());
+        let activations = self.activations.dtype();
+        let image_features = clip.image_features_of(images, self.kept_tokens(), activations);
         let scale = clip.logit_scale.val().clamp_max(MAX_LOGIT_SCALE.ln()).exp();
         let contrast = contrast(
             image_features.clone(),
-            clip.text_features(ids),
+            clip.text_features_of(ids, activations),
             scale.clone().recip(),
             concept_targets(&batch.concepts, &self.device),
             self.label_smoothing,

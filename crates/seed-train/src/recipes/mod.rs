@@ -1,6 +1,7 @@
 //! The training stages of SEED, each a [`Recipe`](crate::Recipe), and the frozen nano parts.
 
 mod batches;
+mod captions;
 mod clip;
 mod curves;
 mod error;

@@ -40,6 +40,7 @@ impl TokenizerTrainingConfig {
             views: 6,
             transform: view_transform(),
             text_length: 24,
+            vary_captions: false,
             positives: Positives::Concept,
             similarity: Similarity::LastQuery,
             captioning: 0.0,

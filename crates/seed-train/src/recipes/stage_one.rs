@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     FrozenRows, RecipeError,
+    captions::vary_caption,
     tensors::{stack, tokens},
 };
 use crate::{Losses, Recipe};
@@ -195,10 +196,12 @@ impl NextWords {
 /// One pair of stage I as the loader makes it: image tokens, caption, concept.
 pub type StageOneItem = (Vec<f32>, String, usize);
 
-/// A loader that draws a view and a caption of each pair.
+/// A loader that draws a view and a caption of each pair; with `vary_captions` the label and some of its keywords in
+/// random order instead of the whole caption.
 pub fn stage_one_loader(
     set: &Arc<dyn PairSet>,
     image_tokens: &FrozenRows,
+    vary_captions: bool,
     config: LoaderConfig,
 ) -> Result<Loader<StageOneItem, DataError>, RecipeError> {
     let (set, rows) = (Arc::clone(set), image_tokens.clone());
@@ -207,7 +210,10 @@ pub fn stage_one_loader(
         let (index, mut rng) = (item.index as usize, item.rng);
         let view = rng.random_range(0..rows.views);
         let captions = set.captions(index);
-        let caption = captions[rng.random_range(0..captions.len())].clone();
+        let mut caption = captions[rng.random_range(0..captions.len())].clone();
+        if vary_captions {
+            caption = vary_caption(&caption, &mut rng);
+        }
         Ok((rows.read(view, index)?, caption, set.concept(index)))
     };
     Ok(Loader::new(len, config, make)?)

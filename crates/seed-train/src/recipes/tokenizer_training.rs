@@ -38,6 +38,10 @@ pub struct TokenizerTrainingConfig {
     pub transform: TrainTransform,
     /// Longest caption in stage I, in tokens.
     pub text_length: usize,
+    /// Whether stage I reads the label and some of its keywords in random order instead of whole captions, so that
+    /// its text side learns words. For captions of that form, the corpus'.
+    #[serde(default)]
+    pub vary_captions: bool,
     /// Which captions of a batch count as right in stage I.
     pub positives: Positives,
     /// How near a picture is to a caption in stage I.
@@ -306,7 +310,8 @@ impl TokenizerTraining<'_> {
             (model, _) = seed_weights::load(model, q_former, &token_encoder_keys())?;
         }
         let loader_config = LoaderConfig::new(config.batch_size, config.seed);
-        let loader = stage_one_loader(self.splits.train(), image_tokens, loader_config)?;
+        let vary = self.config.vary_captions;
+        let loader = stage_one_loader(self.splits.train(), image_tokens, vary, loader_config)?;
         config.steps_per_epoch = Some(loader.steps_per_epoch());
         let (tokenizer, length) = (&self.frozen.tokenizer, self.config.text_length);
         let batches = |step| {
