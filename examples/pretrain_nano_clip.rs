@@ -11,7 +11,7 @@ use burn::module::Module;
 use clap::Parser;
 use seed::{
     data::{Cache, Corpus},
-    device::DeviceSpec,
+    device::{DeviceSpec, Precision},
     train::{
         Existing, Outcome, ProgressMode, RunDir, RunInfo, StopFlag, load_config,
         recipes::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of},
@@ -40,6 +40,9 @@ struct Arguments {
     /// Optimiser steps, instead of the config's.
     #[arg(long)]
     steps: Option<u64>,
+    /// f32 | bf16: type of the activations, instead of the config's; bf16 is faster where the processor multiplies it.
+    #[arg(long)]
+    activations: Option<Precision>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -48,6 +51,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config: ClipPretrainingConfig = load_config(&arguments.config)?;
     if let Some(steps) = arguments.steps {
         config.train.steps = steps;
+    }
+    if let Some(activations) = arguments.activations {
+        config.activations = activations;
     }
     let corpus = Corpus::embedded()?;
     let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;

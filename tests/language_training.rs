@@ -13,6 +13,7 @@ use burn::tensor::DType;
 use seed::{
     data::{Cache, PairSet, Question, TrainTransform},
     device::test_device,
+    eval::SetName,
     lm::{SavedLm, nano, save_lm},
     train::{
         Existing, ProgressMode, RunDir, RunInfo, StopFlag,
@@ -59,9 +60,7 @@ fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interru
     let splits = Splits {
         renderings: vec![Arc::clone(&set)],
         evaluations: vec![EvaluationSet {
-            split: "validation",
-            source: "made up".to_owned(),
-            concepts: "seen",
+            name: SetName::new("validation", "made up", "seen"),
             set,
         }],
     };

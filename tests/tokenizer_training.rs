@@ -12,6 +12,7 @@ use seed::{
     data::{Cache, PairSet, TrainTransform, train_wordpiece},
     device::{Device, seed, test_device},
     encoders::{ClipTextConfig, EndOfText, EvaVitConfig},
+    eval::SetName,
     nn::Activation,
     tokenizer::{SeedConfig, TokenEncoderConfig},
     train::{
@@ -136,9 +137,7 @@ fn session(
     let splits = Splits {
         renderings: vec![set.clone()],
         evaluations: vec![EvaluationSet {
-            split: "validation",
-            source: "made up".to_owned(),
-            concepts: "seen",
+            name: SetName::new("validation", "made up", "seen"),
             set: set.clone(),
         }],
     };

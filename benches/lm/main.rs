@@ -281,9 +281,10 @@ fn measure(
 fn competitors(arguments: &Arguments, work: Work) -> Result<Vec<(Competitor, Kept)>, BoxError> {
     let mut found = vec![(Competitor::PyTorch, Kept::F32)];
     let mut add = |competitor: Competitor, has_eight_bit: bool| {
-        let weights = match work.trains() {
-            true => &[Kept::F32],
-            false => &*arguments.weights,
+        let weights = if work.trains() {
+            &[Kept::F32]
+        } else {
+            &*arguments.weights
         };
         for &kept in weights {
             let large = kept == Kept::F32 && work == Work::Decode2700m;

@@ -152,3 +152,80 @@ impl Clip {
         l2_normalize(self.text_projection.forward(pooled))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+    use seed_device::test_device;
+    use seed_nn::Activation;
+
+    use super::*;
+    use crate::EndOfText;
+
+    fn cosine<const D: usize>(a: Tensor<D>, b: Tensor<D>) -> f32 {
+        let length = |x: &Tensor<D>| x.clone().square().sum().sqrt().into_scalar::<f32>();
+        let lengths = length(&a) * length(&b);
+        (a * b).sum().into_scalar::<f32>() / lengths
+    }
+
+    /// In bf16 both towers give nearly the features and nearly the gradients of f32; parameters, gradients and
+    /// features are f32.
+    #[test]
+    fn bf16_activations_train_f32_parameters() {
+        let device = test_device().autodiff();
+        device.seed(5);
+        let config = ClipConfig {
+            image: EvaVitConfig {
+                image_size: 32,
+                patch_size: 8,
+                width: 64,
+                depth: 2,
+                heads: 4,
+                mlp_hidden: 128,
+            },
+            text: ClipTextConfig {
+                vocab_size: 40,
+                max_length: 8,
+                width: 64,
+                depth: 2,
+                heads: 4,
+                mlp_hidden: 128,
+                activation: Activation::Gelu,
+                end_of_text: EndOfText::LargestId,
+            },
+            embed_dim: 32,
+        };
+        let clip = config.init(&device).unwrap();
+        let normal = Distribution::Normal(0.0, 1.0);
+        let images = Tensor::<4>::random([3, 3, 32, 32], normal, &device);
+        let ids = [
+            [2, 9, 14, 7, 39, 0, 0, 0],
+            [2, 5, 39, 0, 0, 0, 0, 0],
+            [2, 3, 4, 5, 6, 7, 8, 39],
+        ];
+        let ids = Tensor::<2, Int>::from_data(ids, &device);
+        let weights = Tensor::<2>::random([3, 32], normal, &device);
+        let run = |dtype| {
+            let images = clip.image_features_of(images.clone(), None, dtype);
+            let texts = clip.text_features_of(ids.clone(), dtype);
+            let loss = (images.clone() * texts.clone() * weights.clone()).sum();
+            let gradients = loss.backward();
+            let image = clip.image.blocks[0].mlp.fc1.weight.val().grad(&gradients);
+            let text = clip.text.layers[0]
+                .self_attn
+                .q_proj
+                .weight
+                .val()
+                .grad(&gradients);
+            [images.inner(), texts.inner(), image.unwrap(), text.unwrap()]
+        };
+        let (whole, half) = (run(DType::F32), run(DType::BF16));
+        let least = [0.999, 0.999, 0.99, 0.99];
+        for ((whole, half), least) in whole.into_iter().zip(half).zip(least) {
+            assert_eq!(half.dtype(), DType::F32);
+            let found = cosine(whole.clone(), half.clone());
+            assert!(found > least, "{found}");
+            assert!((whole - half).abs().max().into_scalar::<f32>() > 0.0);
+        }
+    }
+}

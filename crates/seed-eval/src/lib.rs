@@ -25,6 +25,7 @@ mod pixel_control;
 mod ptb;
 pub mod report;
 mod retrieval;
+mod set_name;
 mod vqa;
 
 pub use captioning::{CaptionItem, CaptionScores, ImageCaptionScores};
@@ -36,4 +37,5 @@ pub use pixel_control::PixelControl;
 pub use ptb::ptb_tokenize;
 pub use report::Report;
 pub use retrieval::{GroundTruth, Neighbour, Recall, RetrievalScores, nearest};
+pub use set_name::SetName;
 pub use vqa::{VqaItem, VqaScores, vqa_cleaned_answers, vqa_normalize, vqa_punctuation};

@@ -9,7 +9,7 @@ use made_up::{CAPTIONS, drawing, noisy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use seed_eval::{
-    EvalError,
+    EvalError, SetName,
     language::{
         AnsweredPicture, CaptionResult, CaptionedPicture, DrawnCaption, ImageResult,
         LanguageReport, QuestionResult,
@@ -89,13 +89,10 @@ fn sample() -> LanguageReport {
 
 fn with_sets(mut report: LanguageReport, rng: &mut impl RngExt) -> LanguageReport {
     for (split, source, concepts, count, scale) in SETS {
-        let (split, source) = (split.to_owned(), source.to_owned());
         let seen = concepts == "seen";
-        let concepts = concepts.to_owned();
+        let set = SetName::new(split, source, concepts);
         report.captions.push(CaptionResult {
-            split: split.clone(),
-            source: source.clone(),
-            concepts: concepts.clone(),
+            set: set.clone(),
             pictures: count,
             exact: 49.5 * scale,
             cider: 4.61 * scale,
@@ -106,18 +103,14 @@ fn with_sets(mut report: LanguageReport, rng: &mut impl RngExt) -> LanguageRepor
             continuous: seen.then_some(55.1 * scale),
         });
         report.questions.push(QuestionResult {
-            split: split.clone(),
-            source: source.clone(),
-            concepts: concepts.clone(),
+            set: set.clone(),
             questions: 3 * count,
             accuracy: 60.0 + 20.0 * scale,
             blind: 58.2,
         });
         let code = |at: usize| 140.0 * (1.0 - (-(at as f64) / 6.0).exp()) / scale.sqrt();
         report.images.push(ImageResult {
-            split,
-            source,
-            concepts,
+            set,
             captions: count,
             well_formed: 99.3,
             r1: 14.8 * scale,
@@ -254,7 +247,10 @@ fn reads_what_has_tables_alone() {
         "source": "openmoji", "concepts": "seen", "questions": 4, "accuracy": 75.0, "blind": 50.0}]}"#;
     fs::write(&path, old).unwrap();
     let report = LanguageReport::load(&path).unwrap();
-    assert_eq!(report.questions[0].name(), "test · openmoji · seen");
+    assert_eq!(
+        report.questions[0].set.to_string(),
+        "test · openmoji · seen"
+    );
     assert_eq!(report.title, "");
     assert!(report.html().contains("<h1>Language model</h1>"));
     let table = report.terminal_table();
@@ -296,9 +292,9 @@ fn escapes_what_it_did_not_write() {
         |report| &mut report.warnings[0],
         |report| &mut report.headlines[0].label,
         |report| &mut report.stages[0].name,
-        |report| &mut report.captions[0].source,
-        |report| &mut report.questions[0].source,
-        |report| &mut report.images[0].source,
+        |report| &mut report.captions[0].set.source,
+        |report| &mut report.questions[0].set.source,
+        |report| &mut report.images[0].set.source,
         |report| &mut report.captioned[0].source,
         |report| &mut report.captioned[0].reference,
         |report| &mut report.captioned[0].caption,

@@ -8,7 +8,7 @@ use made_up::{CAPTIONS, drawing, noisy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use seed_eval::{
-    CodebookHealth, EvalError, GroundTruth, Recall, Report, RetrievalScores,
+    CodebookHealth, EvalError, GroundTruth, Recall, Report, RetrievalScores, SetName,
     report::{
         CaptionMatch, CodeExample, CodeGallery, Curve, Headline, NearestCaptions, Png,
         RetrievalResult, Series, Stage,
@@ -118,9 +118,7 @@ fn with_retrieval(mut report: Report) -> Report {
         for (concepts, count, scale) in [("seen", 1370, 1.0), ("unseen", 274, 0.62)] {
             let ids: Vec<usize> = (0..count).collect();
             report = report.retrieval(RetrievalResult {
-                split: split.into(),
-                source: source.into(),
-                concepts: concepts.into(),
+                set: SetName::new(split, source, concepts),
                 images: count,
                 texts: count,
                 embeddings: scores([27.3, 53.9, 65.2], [24.0, 49.1, 60.8], scale),
@@ -233,7 +231,7 @@ fn escapes_what_it_did_not_write() {
     report.command = Some(evil.into());
     report = report.fact(evil, evil).warning(evil);
     report.headlines[0].label = evil.into();
-    report.retrieval[0].source = evil.into();
+    report.retrieval[0].set.source = evil.into();
     report.stages[0].name = evil.into();
     report.stages[0].curves[0].title = evil.into();
     report.stages[0].curves[0].series[0].name = evil.into();

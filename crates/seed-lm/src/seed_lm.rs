@@ -2,7 +2,7 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, activation::log_softmax},
+    tensor::{DType, Device, Int, Tensor, activation::log_softmax},
 };
 use seed_nn::{ConfigError, product};
 use seed_weights::KeyMap;
@@ -105,11 +105,11 @@ impl SeedLm {
 
     /// Log-probabilities of the targets, `[targets]`.
     ///
-    /// The head runs at the targets alone.
+    /// The head runs at the targets alone, in f32.
     ///
     /// # Shapes
     ///
-    /// - embeddings: `[batch, length, width]`
+    /// - embeddings: `[batch, length, width]`, in the type that the language model is to compute in
     /// - places: `[targets]`, row-major indices into `[batch, length]` of the tokens that predict
     /// - targets: `[targets]`, what comes after them
     pub fn log_likelihoods(
@@ -122,7 +122,7 @@ impl SeedLm {
         let hidden = self.opt.forward(embeddings, layout);
         let [batch, length, width] = hidden.dims();
         let hidden = hidden.reshape([batch * length, width]).select(0, places);
-        log_likelihoods(self.logits(hidden), targets)
+        log_likelihoods(self.logits(hidden.cast(DType::F32)), targets)
     }
 }
 

@@ -81,6 +81,7 @@ pub fn scaled_dot_product(
 ) -> Tensor<4> {
     let [batch, heads, queries, head] = query.dims();
     let keys = key.dims()[2];
+    let bias = bias.map(|bias| bias.cast(query.dtype()));
     if !query.is_autodiff() {
         let bias = bias.map(|bias| bias.expand([batch, heads, queries, keys]));
         return attention(
@@ -96,8 +97,7 @@ pub fn scaled_dot_product(
     let query = query.mul_scalar((head as f64).powf(-0.5));
     let mut scores = query.matmul(key.swap_dims(2, 3));
     if let Some(bias) = bias {
-        let dtype = scores.dtype();
-        scores = scores + bias.cast(dtype);
+        scores = scores + bias;
     }
     let mut weights = fused::softmax(scores);
     if let Some(dropout) = dropout {

@@ -5,8 +5,9 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Device, Tensor, module::linear},
+    tensor::{Device, Tensor},
 };
+use seed_device::fused::product;
 
 use crate::Dropout;
 
@@ -54,11 +55,15 @@ impl LoraBranch {
     /// - x: `[.., input]`
     /// - output: `[.., output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let dtype = x.dtype();
+        let [a, b] = [&self.a, &self.b].map(|factor| factor.val().cast(x.dtype()));
         let x = self.dropout.forward(x);
-        let inner = linear(x, self.a.val().cast(dtype), None);
+        let mut shape = x.shape();
+        let rows = shape.num_elements() / shape[D - 1].max(1);
+        // One product of all rows each, where Burn's linear layer makes one for each sequence.
+        let inner = product(x.reshape([rows, shape[D - 1]]), a);
+        shape[D - 1] = b.dims()[1];
         // Scaling the narrow middle costs less than scaling the output.
-        linear(inner.mul_scalar(self.scale), self.b.val().cast(dtype), None)
+        product(inner.mul_scalar(self.scale), b).reshape(shape)
     }
 
     /// What the branch amounts to as a change of the weight, `[input, output]`.

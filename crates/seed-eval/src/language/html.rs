@@ -6,6 +6,7 @@ use super::{
     AnsweredPicture, CaptionResult, CaptionedPicture, DrawnCaption, ImageResult, LanguageReport,
     QuestionResult,
 };
+use crate::SetName;
 use crate::report::{
     chart::{self, Bar, BarChart, thousands},
     page::{self, ABSENT, Head, number, picture, signed},
@@ -63,7 +64,7 @@ fn captions(results: &[CaptionResult]) -> Markup {
                     tbody {
                         @for result in results {
                             tr.model {
-                                (set(&result.name(), result.pictures, "pictures"))
+                                (set(&result.set, result.pictures, "pictures"))
                                 (share(result.exact))
                                 td.quiet { (number(result.continuous.unwrap_or(f64::NAN), 1)) }
                                 td.quiet { (number(result.most_frequent, 1)) }
@@ -94,7 +95,7 @@ fn questions(results: &[QuestionResult]) -> Markup {
                     tbody {
                         @for result in results {
                             tr.model {
-                                (set(&result.name(), result.questions, "questions"))
+                                (set(&result.set, result.questions, "questions"))
                                 (share(result.accuracy))
                                 td.quiet { (number(result.blind, 1)) }
                                 td { (signed(result.accuracy - result.blind)) }
@@ -128,7 +129,7 @@ fn images(results: &[ImageResult]) -> Markup {
                     tbody {
                         @for result in results {
                             tr.model {
-                                (set(&result.name(), result.captions, "captions"))
+                                (set(&result.set, result.captions, "captions"))
                                 (share(result.r1))
                                 td.quiet { (number(result.chance_r1, 2)) }
                                 td { (number(result.r5, 1)) }
@@ -146,7 +147,7 @@ fn images(results: &[ImageResult]) -> Markup {
                         figure.chart {
                             figcaption {
                                 strong { "Perplexity by position" }
-                                span.legend { (result.name()) }
+                                span.legend { (result.set) }
                             }
                             (chart::bars(&positions(result)))
                         }
@@ -158,7 +159,7 @@ fn images(results: &[ImageResult]) -> Markup {
 }
 
 /// Name and size of a held-out set.
-fn set(name: &str, count: usize, of: &str) -> Markup {
+fn set(name: &SetName, count: usize, of: &str) -> Markup {
     html! { th scope="row" { (name) small { (thousands(count as f64)) " " (of) } } }
 }
 
@@ -197,7 +198,7 @@ fn positions(result: &ImageResult) -> BarChart {
     BarChart {
         title: format!(
             "Perplexity of the opening mark, each code and the closing mark: {}",
-            result.name()
+            result.set
         ),
         bars: bars.collect(),
         log: false,

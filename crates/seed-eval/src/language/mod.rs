@@ -24,23 +24,19 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    EvalError,
+    EvalError, SetName,
     report::{
         CaptionMatch, Headline, Png, Stage, null_as_nan,
         save::{io, json, read_json, write},
-        set_name,
     },
 };
 
 /// Captions of one held-out set. A figure that was not measured is NaN, here and below.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CaptionResult {
-    /// `validation` or `test`.
-    pub split: String,
-    /// Who drew or gathered it.
-    pub source: String,
-    /// `seen`, `unseen`: whether training saw other pictures of its concepts.
-    pub concepts: String,
+    /// Which set.
+    #[serde(flatten)]
+    pub set: SetName,
     /// Number of pictures.
     pub pictures: usize,
     /// Captions that are the reference to the letter, in percent.
@@ -68,12 +64,9 @@ pub struct CaptionResult {
 /// Answers about one held-out set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuestionResult {
-    /// `validation` or `test`.
-    pub split: String,
-    /// Who drew or gathered it.
-    pub source: String,
-    /// `seen`, `unseen`.
-    pub concepts: String,
+    /// Which set.
+    #[serde(flatten)]
+    pub set: SetName,
     /// Number of questions.
     pub questions: usize,
     /// Right answers after VQA's normalisation, in percent.
@@ -87,12 +80,9 @@ pub struct QuestionResult {
 /// Images to the captions of one held-out set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageResult {
-    /// `validation` or `test`.
-    pub split: String,
-    /// Who drew or gathered it.
-    pub source: String,
-    /// `seen`, `unseen`.
-    pub concepts: String,
+    /// Which set.
+    #[serde(flatten)]
+    pub set: SetName,
     /// Number of captions, and of candidates that the generated codes choose among.
     pub captions: usize,
     /// Images of exactly the right form, generated without the grammar, in percent.
@@ -197,27 +187,6 @@ pub struct LanguageReport {
     pub drawn: Vec<DrawnCaption>,
 }
 
-impl CaptionResult {
-    /// `test · openmoji · seen`; parts that are empty are left out.
-    pub fn name(&self) -> String {
-        set_name([&self.split, &self.source, &self.concepts])
-    }
-}
-
-impl QuestionResult {
-    /// `test · openmoji · seen`; parts that are empty are left out.
-    pub fn name(&self) -> String {
-        set_name([&self.split, &self.source, &self.concepts])
-    }
-}
-
-impl ImageResult {
-    /// `test · openmoji · seen`; parts that are empty are left out.
-    pub fn name(&self) -> String {
-        set_name([&self.split, &self.source, &self.concepts])
-    }
-}
-
 impl LanguageReport {
     /// The warnings given, and those the figures themselves call for: a headline that is not reached, captions or
     /// answers that do no better than the most frequent one, images that are found no more often than by chance.
@@ -228,7 +197,7 @@ impl LanguageReport {
             if result.exact <= result.most_frequent {
                 warnings.push(format!(
                     "On {} the captions ({:.1} % exact) do no better than the most frequent one ({:.1} %).",
-                    result.name(),
+                    result.set,
                     result.exact,
                     result.most_frequent
                 ));
@@ -238,7 +207,7 @@ impl LanguageReport {
             if result.accuracy <= result.blind {
                 warnings.push(format!(
                     "On {} the answers ({:.1} % right) do no better than without the picture ({:.1} %).",
-                    result.name(),
+                    result.set,
                     result.accuracy,
                     result.blind
                 ));
@@ -248,7 +217,7 @@ impl LanguageReport {
             if result.r1 <= result.chance_r1 {
                 warnings.push(format!(
                     "On {} the images find their caption (R@1 {:.1} %) no more often than by chance ({:.1} %).",
-                    result.name(),
+                    result.set,
                     result.r1,
                     result.chance_r1
                 ));
@@ -261,11 +230,8 @@ impl LanguageReport {
     #[must_use]
     pub fn beside(mut self, continuous: &Self) -> Self {
         for result in &mut self.captions {
-            let name = result.name();
-            let other = continuous
-                .captions
-                .iter()
-                .find(|other| other.name() == name);
+            let mut others = continuous.captions.iter();
+            let other = others.find(|other| other.set == result.set);
             result.continuous = other.map(|other| other.exact);
         }
         self

@@ -82,7 +82,7 @@ fn retrieval_rows(result: &RetrievalResult) -> Markup {
         tbody {
             tr.group {
                 th colspan="9" scope="rowgroup" {
-                    span { (result.name()) }
+                    span { (result.set) }
                     small {
                         (thousands(result.images as f64)) " images, "
                         (thousands(result.texts as f64)) " texts"

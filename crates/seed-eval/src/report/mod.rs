@@ -25,7 +25,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use image::{ImageFormat, RgbImage};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{CodebookHealth, EvalError, RetrievalScores};
+use crate::{CodebookHealth, EvalError, RetrievalScores, SetName};
 
 /// Everything that is shown of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -128,12 +128,9 @@ pub struct Series {
 /// Retrieval on one set of candidates. Scores are in percent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RetrievalResult {
-    /// The split: `validation`, `test`.
-    pub split: String,
-    /// Where the pictures come from: the vendor, the folder.
-    pub source: String,
-    /// Which concepts: `seen`, `unseen`, `flags`.
-    pub concepts: String,
+    /// Which set.
+    #[serde(flatten)]
+    pub set: SetName,
     /// Pictures among the candidates.
     pub images: usize,
     /// Texts among the candidates.
@@ -284,7 +281,7 @@ impl Report {
         let mut warnings = self.warnings.clone();
         warnings.extend(self.headlines.iter().filter_map(Headline::missed));
         for result in &self.retrieval {
-            let (name, r_mean) = (result.name(), result.embeddings.r_mean);
+            let (name, r_mean) = (&result.set, result.embeddings.r_mean);
             match result.pixels {
                 Some(pixels) if r_mean <= pixels.r_mean => warnings.push(format!(
                     "On {name} the embeddings (R@mean {r_mean:.1} %) do no better than 16×16 pixels ({:.1} %).",
@@ -388,13 +385,6 @@ impl Headline {
     }
 }
 
-/// Split, source and concepts of a held-out set, joined; parts that are empty are left out.
-pub(crate) fn set_name(parts: [&str; 3]) -> String {
-    let mut parts = parts.to_vec();
-    parts.retain(|part| !part.is_empty());
-    parts.join(" · ")
-}
-
 /// NaN, which JSON cannot write, comes back from `null`.
 pub(crate) fn null_as_nan<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -480,11 +470,6 @@ impl Series {
 }
 
 impl RetrievalResult {
-    /// `test · openmoji · seen`; parts that are empty are left out.
-    pub fn name(&self) -> String {
-        set_name([&self.split, &self.source, &self.concepts])
-    }
-
     /// What the codes lose against the embeddings, in points of R@mean (negative if they gain).
     pub fn loss_of_codes(&self) -> Option<f64> {
         self.codes

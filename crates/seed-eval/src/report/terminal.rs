@@ -39,9 +39,7 @@ fn block(out: &mut String, result: &RetrievalResult) {
         out,
         &format!(
             "{} ({} images, {} texts)",
-            result.name(),
-            result.images,
-            result.texts
+            result.set, result.images, result.texts
         ),
     );
     for (row, scores) in result.rows() {

@@ -131,7 +131,7 @@ impl Opt {
         self.embed_tokens.forward(ids)
     }
 
-    /// Hidden states, ready for the head; no longer than `max_length` tokens a sequence.
+    /// Hidden states, ready for the head, in the type of the embeddings; no longer than `max_length` tokens a sequence.
     ///
     /// # Shapes
     ///
@@ -206,9 +206,9 @@ impl Opt {
             Some(project) => project.forward(embeddings),
             None => embeddings,
         };
-        x + self
-            .embed_positions
-            .forward(positions + POSITION_OFFSET as i64)
+        let positions = positions + POSITION_OFFSET as i64;
+        let positions = self.embed_positions.forward(positions).cast(x.dtype());
+        x + positions
     }
 
     fn leave(&self, x: Tensor<3>) -> Tensor<3> {

@@ -1,13 +1,15 @@
-//! Weights kept in half precision, and in 8 bits.
+//! Weights kept in half precision and in 8 bits, and activations in half precision.
 
 use burn::tensor::{DType, Tensor};
 use seed_device::{fused::keeps_eight_bit, test_device};
 use seed_lm::{
-    LmError, LoraConfig, Opt, OptConfig,
+    Layout, LmError, LoraConfig, Opt, OptConfig, VisualHead,
     generation::{GenerationConfig, Prompt, generate},
 };
 
-use crate::models::{adapter, apart, assert_close, checkpoint, configs, ids, logits, numbers};
+use crate::models::{
+    adapter, apart, assert_close, checkpoint, configs, ids, logits, numbers, seed_lm,
+};
 
 const TOKENS: [[i64; 6]; 2] = [[2, 5, 9, 14, 3, 3], [2, 17, 4, 29, 6, 11]];
 
@@ -146,4 +148,44 @@ fn eight_bits_are_close_and_take_adapters() {
     assert!(apart(plain, logits(&model, tokens())) > 1e-2);
     let refused = adapter.merge(model.linears_mut()).unwrap_err();
     assert!(refused.to_string().contains("merge the adapter first"));
+}
+
+/// In bf16 a frozen model gives nearly the losses of f32, and its adapter nearly the gradients, which are f32.
+#[test]
+fn bf16_activations_train_f32_adapters() {
+    let device = test_device().autodiff();
+    for config in configs() {
+        let model = seed_lm(&config, VisualHead::Tied, 66, &device);
+        let settings = LoraConfig {
+            rank: 2,
+            dropout: 0.0,
+            ..LoraConfig::default()
+        };
+        let adapter = adapter(&model.opt, &settings, 67, &device);
+        let run = |dtype| {
+            let mut model = model.clone();
+            adapter.clone().attach(model.opt.linears_mut()).unwrap();
+            let layout = Layout::full(6, &device);
+            let embeddings = model.embed(ids(TOKENS, &device)).cast(dtype);
+            let places = Tensor::from_data([0i64, 1, 2, 3, 4, 6, 7, 8, 9, 10], &device);
+            let targets = Tensor::from_data([5i64, 9, 14, 3, 3, 17, 4, 29, 6, 11], &device);
+            let loss = model.log_likelihoods(embeddings, &layout, places, targets);
+            assert_eq!(loss.dtype(), DType::F32);
+            let loss = loss.mean().neg();
+            let gradients = loss.backward();
+            let (_, linear) = model.opt.linears_mut().remove(0);
+            let b = &linear.lora.as_ref().unwrap().b;
+            (loss.into_scalar::<f32>(), b.val().grad(&gradients).unwrap())
+        };
+        let (whole, half) = (run(DType::F32), run(DType::BF16));
+        let off = (whole.0 - half.0).abs() / whole.0;
+        assert!(off > 0.0 && off < 1e-2, "{off}");
+        assert_eq!(half.1.dtype(), DType::F32);
+        // ReLU lets other units through where rounding decides, which moves single elements far.
+        let product =
+            |a: &Tensor<2>, b: &Tensor<2>| (a.clone() * b.clone()).sum().into_scalar::<f32>();
+        let (a, b) = (whole.1, half.1);
+        let cosine = product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt();
+        assert!(cosine > 0.95, "{cosine}");
+    }
 }

@@ -67,9 +67,7 @@ impl TokenizerTraining<'_> {
             .map(|index| set.picture(index))
             .collect::<Result<Vec<_>, _>>()?;
         let result = RetrievalResult {
-            split: held_out.split.to_owned(),
-            source: held_out.source.clone(),
-            concepts: held_out.concepts.to_owned(),
+            set: held_out.name.clone(),
             images: set.len(),
             texts: candidates.len(),
             embeddings: truth.cosine(&embeddings, &texts)?,
@@ -169,9 +167,7 @@ impl RetrievalEvaluation<'_> {
             (set, &candidates),
         )?;
         Ok(RetrievalResult {
-            split: held_out.split.to_owned(),
-            source: held_out.source.clone(),
-            concepts: held_out.concepts.to_owned(),
+            set: held_out.name.clone(),
             images: set.len(),
             texts: candidates.len(),
             embeddings: truth.cosine(&pictures.embeddings, &texts)?,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use seed_data::{Style, TextTokenizer, TrainTransform};
+use seed_device::Precision;
 use seed_encoders::nano::{self, NanoClip};
 use seed_lm::{CodeVectors, LoraConfig, Templates, VisualHead};
 use seed_tokenizer::{SeedConfig, StageTwoWeights};
@@ -121,6 +122,7 @@ impl LmTrainingConfig {
             visual_input: VisualInput::Codes,
             templates: Templates::default(),
             packing: false,
+            activations: Precision::F32,
             render_size: 80,
             views: 6,
             transform: view_transform(),

@@ -6,16 +6,13 @@ use seed_data::{
     Cache, Corpus, CorpusSet, DataError, FolderOptions, FolderSet, PairSet, PairSubset, Split,
     Style, split_fraction,
 };
+use seed_eval::SetName;
 
 /// A held-out set and its place in the table of results.
 #[derive(Clone)]
 pub struct EvaluationSet {
-    /// `validation` or `test`.
-    pub split: &'static str,
-    /// Who drew or gathered it.
-    pub source: String,
-    /// `seen`, `unseen` or `flags`: whether training saw other pictures of its concepts.
-    pub concepts: &'static str,
+    /// Which it is.
+    pub name: SetName,
     /// Its pairs.
     pub set: Arc<dyn PairSet>,
 }
@@ -63,12 +60,8 @@ impl Splits {
             .into_iter()
             .map(|(split, source, concepts, set)| {
                 let set = render(set, Style::Plain)?;
-                Ok(EvaluationSet {
-                    split,
-                    source: source.to_owned(),
-                    concepts,
-                    set,
-                })
+                let name = SetName::new(split, source, concepts);
+                Ok(EvaluationSet { name, set })
             })
             .collect::<Result<_, DataError>>()?;
         Ok(Self {
@@ -82,9 +75,11 @@ impl Splits {
         let set: Arc<dyn PairSet> = Arc::new(FolderSet::open(folder, FolderOptions::default())?);
         let (train, validation) = split_fraction(&set, seed, 0.1);
         let validation = EvaluationSet {
-            split: "validation",
-            source: folder.display().to_string(),
-            concepts: "held-out pictures",
+            name: SetName::new(
+                "validation",
+                folder.display().to_string(),
+                "held-out pictures",
+            ),
             set: Arc::new(validation),
         };
         Ok(Self {

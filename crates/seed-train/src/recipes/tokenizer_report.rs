@@ -1,7 +1,7 @@
 //! The page and the table at the end of a tokenizer's training.
 
 use seed_eval::{
-    Report,
+    Report, SetName,
     report::{CaptionMatch, CodeExample, CodeGallery, Headline, NearestCaptions, Png},
     shared_codes,
 };
@@ -44,8 +44,7 @@ impl TokenizerTraining<'_> {
         for held_out in &self.splits.evaluations {
             let judged = self.judge(trained, held_out, &pixels)?;
             report = report.retrieval(judged.result.clone());
-            let is_shown = held_out.concepts == "seen" && held_out.split == "test";
-            if is_shown || shown.is_none() {
+            if held_out.name.is_test_seen() || shown.is_none() {
                 shown = Some((held_out, judged));
             }
         }
@@ -78,7 +77,7 @@ impl TokenizerTraining<'_> {
             report = report.nearest(NearestCaptions {
                 picture: Png::new(&set.picture(index)?)?,
                 caption: set.captions(index)[0].clone(),
-                source: held_out.source.clone(),
+                source: held_out.name.source.clone(),
                 matches: matches.collect(),
             });
         }
@@ -111,12 +110,15 @@ impl TokenizerTraining<'_> {
 
 fn headlines(report: Report, judged: &Judged, usage: f64) -> Report {
     let result = &judged.result;
-    let place = format!("{} vendor, {} concepts", result.split, result.concepts);
+    let SetName {
+        split, concepts, ..
+    } = &result.set;
+    let place = format!("{split} vendor, {concepts} concepts");
     let mut r1 = Headline::new("Image to text R@1", result.embeddings.image_to_text.r1)
         .unit("%")
         .decimals(1)
         .note(place);
-    if result.split == "test" {
+    if split == "test" {
         r1 = r1.at_least(HOPED_R1);
     }
     let mut report = report.headline(r1).headline(

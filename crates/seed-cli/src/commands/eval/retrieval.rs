@@ -5,7 +5,7 @@ use std::{error::Error, path::PathBuf, sync::Arc};
 use clap::Args;
 use indicatif::ProgressBar;
 use seed_data::{Cache, Corpus, FolderOptions, FolderSet, TextTokenizer};
-use seed_eval::{Report, report::RetrievalResult};
+use seed_eval::{Report, SetName, report::RetrievalResult};
 use seed_tokenizer::{PublishedTokenizer, SeedConfig};
 use seed_train::recipes::{
     EvaluationSet, RecipeError, RetrievalEvaluation, Splits, TokenizerTrainingConfig,
@@ -82,9 +82,7 @@ impl Arguments {
     fn sets(&self) -> Result<Vec<EvaluationSet>, Box<dyn Error>> {
         if let Some(folder) = &self.data {
             return Ok(vec![EvaluationSet {
-                split: "test",
-                source: folder.display().to_string(),
-                concepts: "all pictures",
+                name: SetName::new("test", folder.display().to_string(), "all pictures"),
                 set: Arc::new(FolderSet::open(folder, FolderOptions::default())?),
             }]);
         }
@@ -121,6 +119,5 @@ fn progress(set: &EvaluationSet, quiet: bool) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = "{msg:40} {bar:30} {pos}/{len}  {per_sec}  {eta} left";
-    let name = format!("{} {}, {}", set.split, set.source, set.concepts);
-    output::bar(set.set.len(), style).with_message(name)
+    output::bar(set.set.len(), style).with_message(set.name.to_string())
 }

@@ -149,9 +149,7 @@ impl LmEvaluation<'_> {
         };
         let frequent = vec![self.most_frequent_caption(); found.len()];
         let result = CaptionResult {
-            split: held_out.split.to_owned(),
-            source: held_out.source.clone(),
-            concepts: held_out.concepts.to_owned(),
+            set: held_out.name.clone(),
             pictures: found.len(),
             exact: right(&found),
             cider: scores.cider_d,
@@ -231,9 +229,7 @@ impl LmEvaluation<'_> {
             })
             .collect();
         let result = QuestionResult {
-            split: held_out.split.to_owned(),
-            source: held_out.source.clone(),
-            concepts: held_out.concepts.to_owned(),
+            set: held_out.name.clone(),
             questions: found.len(),
             accuracy: score(&found),
             blind: score(&blind),
@@ -329,9 +325,7 @@ impl LmEvaluation<'_> {
         let examples = examples(shown, set);
         let (perplexity, by_position) = self.perplexity(template, &examples, shown)?;
         let result = ImageResult {
-            split: held_out.split.to_owned(),
-            source: held_out.source.clone(),
-            concepts: held_out.concepts.to_owned(),
+            set: held_out.name.clone(),
             captions: asked.len(),
             well_formed: 100.0 * well_formed.len() as f64 / asked.len().max(1) as f64,
             r1: recall(1),

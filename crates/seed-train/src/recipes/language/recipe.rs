@@ -5,6 +5,7 @@ use burn::{
     module::Module,
     tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData},
 };
+use seed_device::Precision;
 use seed_lm::{Adapter, Opt, SeedLm, Sequence, SequenceBatch, VisualIds, VisualVocabulary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -78,6 +79,8 @@ pub struct LanguageRecipe {
     pub base: Opt,
     /// Where words and codes have their ids.
     pub ids: VisualIds,
+    /// Type of the activations in the language model; what is trained and losses are f32.
+    pub activations: Precision,
     /// Everything that decides what is computed.
     pub identity: Value,
     /// Where tensors are made: the training device.
@@ -157,6 +160,7 @@ impl Recipe for LanguageRecipe {
         let embeddings = embeddings(&model, &batch.sequences, &batch.vectors, device);
         let [places, targets] = batch.sequences.targets(device);
         let layout = batch.sequences.layout(device);
+        let embeddings = embeddings.cast(self.activations.dtype());
         let found = model.log_likelihoods(embeddings, &layout, places, targets);
         let mut total = Tensor::zeros([1], device);
         let mut parts = Vec::new();

@@ -2,6 +2,7 @@
 
 use seed_data::{PairSet, TextTokenizer};
 use seed_eval::{
+    SetName,
     language::{AnsweredPicture, CaptionedPicture, DrawnCaption, LanguageReport},
     report::{CaptionMatch, Headline, Png},
     vqa_normalize,
@@ -46,15 +47,14 @@ impl LmEvaluation<'_> {
         };
         let mut shown = None;
         for held_out in &splits.evaluations {
-            if held_out.concepts == "flags" {
+            if held_out.name.concepts == "flags" {
                 continue;
             }
             let judged = self.judge(held_out, text_tokenizer)?;
             report.captions.push(judged.captions.clone());
             report.questions.extend(judged.questions.clone());
             report.images.extend(judged.images.clone());
-            let is_shown = held_out.concepts == "seen" && held_out.split == "test";
-            if is_shown || shown.is_none() {
+            if held_out.name.is_test_seen() || shown.is_none() {
                 shown = Some((held_out, judged));
             }
         }
@@ -110,16 +110,19 @@ impl LmEvaluation<'_> {
 
 fn headlines(judged: &JudgedLm) -> Vec<Headline> {
     let captions = &judged.captions;
+    let SetName {
+        split, concepts, ..
+    } = &captions.set;
     let percent = |label, value| Headline::new(label, value).unit("%").decimals(1);
     // What is hoped for is said of the corpus' test vendor; own pictures have no such set.
     let hoped = |headline: Headline, value| {
-        if captions.split == "test" {
+        if split == "test" {
             headline.at_least(value)
         } else {
             headline
         }
     };
-    let place = format!("{} vendor, {} concepts", captions.split, captions.concepts);
+    let place = format!("{split} vendor, {concepts} concepts");
     let exact = percent("Captions exactly right", captions.exact).note(place);
     let mut headlines = vec![hoped(exact, HOPED_EXACT)];
     if let Some(questions) = &judged.questions {
@@ -142,7 +145,10 @@ fn galleries(
     judged: &JudgedLm,
 ) -> Result<(), RecipeError> {
     let set = held_out.set.as_ref();
-    let source = format!("{}, {}", held_out.source, held_out.concepts);
+    let SetName {
+        source, concepts, ..
+    } = &held_out.name;
+    let source = format!("{source}, {concepts}");
     for (index, caption) in some(&judged.said) {
         let reference = short_caption(set, *index).to_owned();
         report.captioned.push(CaptionedPicture {

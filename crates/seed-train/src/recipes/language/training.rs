@@ -11,6 +11,7 @@ use seed_data::{
     Cache, DataError, ItemContext, Loader, LoaderConfig, PairSet, Question, TextTokenizer,
     TrainTransform,
 };
+use seed_device::Precision;
 use seed_lm::{
     CodeVectors, Example, LmAbout, LmError, LoraConfig, Opt, SeedLm, SeedLmConfig, Sequence,
     SequenceBatch, Templates, VisualHead, VisualIds, VisualVocabulary, VisualVocabularyConfig,
@@ -115,6 +116,9 @@ pub struct LmTrainingConfig {
     pub templates: Templates,
     /// Several sequences a row.
     pub packing: bool,
+    /// Type of the activations in the language model: bf16 is faster where the processor multiplies it (AMX, a GPU).
+    #[serde(default)]
+    pub activations: Precision,
     /// Side in pixels at which drawings are rendered before the crop.
     pub render_size: u32,
     /// Random views of each training picture whose codes are kept, besides the picture as it is.
@@ -427,6 +431,7 @@ impl LmTraining<'_> {
                 "mixture": phase.mixture,
                 "inputs": pictures.views.identity(),
             }),
+            activations: self.config.activations,
             device: self.device.clone().autodiff(),
         };
         let loader = self.loader(phase, pictures, model.ids())?;
