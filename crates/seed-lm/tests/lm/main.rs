@@ -7,5 +7,4 @@ mod generation;
 mod layouts;
 mod models;
 mod peft;
-mod precision;
 mod vocabulary;
