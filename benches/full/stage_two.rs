@@ -6,7 +6,7 @@ use seed::{
     device::{Device, Precision},
     tokenizer::PublishedTokenizer,
     train::{
-        BoxError, LrSchedule, Recipe, TrainConfig,
+        BoxError, Recipe, TrainConfig,
         recipes::{StageTwo, StageTwoBatch},
     },
 };
@@ -16,7 +16,7 @@ use crate::{
     from_pixels::FromPixels,
     machine,
     noise::uniform_rows,
-    steps::{scratch_run, timed_steps},
+    steps::{scratch_run, timed_steps, to_measure},
 };
 
 /// Steps whose time does not count, and those whose time does.
@@ -98,19 +98,7 @@ fn seconds<R: Recipe>(
     model: R::Model,
     batch: impl Fn() -> R::Batch,
 ) -> Result<Vec<f64>, BoxError> {
-    let rate = 1e-4;
-    let config = TrainConfig {
-        // A last step whose end nobody sees.
-        steps: WARMUP + STEPS + 1,
-        schedule: LrSchedule::Cosine {
-            peak: rate,
-            warmup_steps: 0,
-            floor: rate,
-        },
-        log_every: 1 << 40,
-        checkpoint_every: 1 << 40,
-        ..TrainConfig::default()
-    };
+    let config = to_measure(TrainConfig::default(), WARMUP + STEPS, 1e-4);
     let (_scratch, mut run) = scratch_run(&std::env::temp_dir())?;
     let ms = timed_steps(recipe, model, &config, &mut run, batch)?;
     Ok(ms[WARMUP as usize..].iter().map(|ms| ms / 1e3).collect())

@@ -25,7 +25,7 @@ use seed::{
         token_encoder_keys,
     },
     train::{
-        BoxError, LrSchedule, ProgressMode, StopFlag, TrainConfig,
+        BoxError, ProgressMode, StopFlag, TrainConfig,
         recipes::{
             ClipPretraining, ClipPretrainingConfig, FrozenParts, FrozenRows, Splits,
             TokenizerTraining, TokenizerTrainingConfig, Views, stage_one_batch, stage_one_loader,
@@ -36,7 +36,7 @@ use seed::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::works::clip_trainee_keys;
+use crate::{steps::to_measure, works::clip_trainee_keys};
 
 /// Pairs whose frozen outputs are computed: enough for a batch of each stage and a loader's shuffle.
 const PAIRS: usize = 512;
@@ -81,15 +81,7 @@ impl Spec {
             threads,
         };
         for train in spec.trainings() {
-            train.schedule = LrSchedule::Cosine {
-                peak: RATE,
-                warmup_steps: 0,
-                floor: RATE,
-            };
-            // A last step whose end nobody sees: steps are timed where the next batch is asked for.
-            train.steps = warmup + steps + 1;
-            train.log_every = 1 << 40;
-            train.checkpoint_every = 1 << 40;
+            *train = to_measure(train.clone(), warmup + steps, RATE);
         }
         Ok(spec)
     }

@@ -4,9 +4,27 @@ use std::{iter, path::Path, time::Instant};
 
 use seed::{
     device::Device,
-    train::{BoxError, Existing, ProgressMode, Recipe, RunDir, RunInfo, TrainConfig, Trainer},
+    train::{
+        BoxError, Existing, LrSchedule, ProgressMode, Recipe, RunDir, RunInfo, TrainConfig, Trainer,
+    },
 };
 use serde_json::Value;
+
+/// A training of that many measured steps at a constant rate (a schedule costs nothing), without logs and checkpoints.
+pub(crate) fn to_measure(train: TrainConfig, steps: u64, rate: f64) -> TrainConfig {
+    TrainConfig {
+        schedule: LrSchedule::Cosine {
+            peak: rate,
+            warmup_steps: 0,
+            floor: rate,
+        },
+        // A last step whose end nobody sees: steps are timed where the next batch is asked for.
+        steps: steps + 1,
+        log_every: 1 << 40,
+        checkpoint_every: 1 << 40,
+        ..train
+    }
+}
 
 /// Trains on one batch again and again. Milliseconds of each step but the last, from the moment the trainer has its
 /// batch until it asks for the next.

@@ -29,6 +29,11 @@ impl SetName {
         }
     }
 
+    /// `test vendor, seen concepts`, below a headline.
+    pub fn place(&self) -> String {
+        format!("{} vendor, {} concepts", self.split, self.concepts)
+    }
+
     /// Whether it is the test split's set of concepts that training saw: what headlines are about.
     pub fn is_test_seen(&self) -> bool {
         self.split == "test" && self.concepts == "seen"

@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{Device, Tensor, module::linear},
+    tensor::{Device, Tensor},
 };
 use seed_device::fused;
 
@@ -84,13 +84,7 @@ impl Linear {
         if let Some(bias) = &self.bias {
             return self.forward_biased(x, bias.val());
         }
-        let weight = self.weight.val();
-        let product = if self.is_eight_bit() {
-            fused::eight_bit_linear(x.clone(), weight)
-        } else {
-            linear(x.clone(), weight.cast(x.dtype()), None)
-        };
-        self.adapted(x, product)
+        self.adapted(x.clone(), fused::product(x, self.weight.val()))
     }
 
     /// The product with another bias than the layer's own.

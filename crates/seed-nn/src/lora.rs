@@ -57,13 +57,8 @@ impl LoraBranch {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [a, b] = [&self.a, &self.b].map(|factor| factor.val().cast(x.dtype()));
         let x = self.dropout.forward(x);
-        let mut shape = x.shape();
-        let rows = shape.num_elements() / shape[D - 1].max(1);
-        // One product of all rows each, where Burn's linear layer makes one for each sequence.
-        let inner = product(x.reshape([rows, shape[D - 1]]), a);
-        shape[D - 1] = b.dims()[1];
         // Scaling the narrow middle costs less than scaling the output.
-        product(inner.mul_scalar(self.scale), b).reshape(shape)
+        product(product(x, a).mul_scalar(self.scale), b)
     }
 
     /// What the branch amounts to as a change of the weight, `[input, output]`.

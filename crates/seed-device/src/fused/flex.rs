@@ -7,7 +7,7 @@
 use burn::{
     backend::{
         DType, Distribution, Flex, FloatDType, Shape, TensorMetadata,
-        ops::{FloatTensorOps, ModuleOps, QTensorOps},
+        ops::{FloatTensorOps, ModuleOps},
     },
     backend::{
         flex::FlexDevice,
@@ -71,10 +71,8 @@ impl Kernels for Flex {
     }
 
     fn eight_bit_product(x: FloatTensor<Self>, weight: QuantizedTensor<Self>) -> FloatTensor<Self> {
-        few_rows_of_eight_bit(&x, &weight).unwrap_or_else(|| {
-            let weight = Self::dequantize(weight, x.dtype().into());
-            Self::float_matmul(x, weight)
-        })
+        few_rows_of_eight_bit(&x, &weight)
+            .unwrap_or_else(|| composed::eight_bit_product::<Self>(x, weight))
     }
 
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {

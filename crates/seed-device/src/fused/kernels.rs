@@ -34,8 +34,7 @@ pub trait Kernels: Backend {
 
     /// [`product`](super::product) of a weight kept in 8 bits.
     fn eight_bit_product(x: FloatTensor<Self>, weight: QuantizedTensor<Self>) -> FloatTensor<Self> {
-        let weight = Self::dequantize(weight, x.dtype().into());
-        Self::float_matmul(x, weight)
+        composed::eight_bit_product::<Self>(x, weight)
     }
 
     /// Gradient of [`linear`](super::linear) with respect to `x`, as one product of all rows.
@@ -126,9 +125,20 @@ pub(super) fn rows<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
 
 /// The operations as compositions of a backend's own: of any element type.
 pub(super) mod composed {
-    use burn::backend::{Distribution, TensorMetadata, tensor::FloatTensor};
+    use burn::backend::{
+        Distribution, TensorMetadata,
+        tensor::{FloatTensor, QuantizedTensor},
+    };
 
     use super::{Kernels, LayerNormGradients, rows};
+
+    pub(in super::super) fn eight_bit_product<B: Kernels>(
+        x: FloatTensor<B>,
+        weight: QuantizedTensor<B>,
+    ) -> FloatTensor<B> {
+        let weight = B::dequantize(weight, x.dtype().into());
+        B::float_matmul(x, weight)
+    }
 
     pub(in super::super) fn linear_x_gradient<B: Kernels>(
         weight: FloatTensor<B>,

@@ -131,7 +131,7 @@ through_kernels!(burn::backend::Cube);
 /// - output: `[.., output]`
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<D> {
     if is_eight_bit(weight.dtype()) {
-        return eight_bit_linear(x, weight) + bias.unsqueeze();
+        return product(x, weight) + bias.unsqueeze();
     }
     Tensor::from_dispatch(<Dispatch as FusedOps>::fused_linear(
         x.into_dispatch(),
@@ -140,36 +140,30 @@ pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Tensor<1>) 
     ))
 }
 
-/// `x · weight` of a weight kept in 8 bits.
+/// `x · weight`, computed in the type of `x`, as one product of all rows. For a few of them it is faster than the
+/// general product on `flex`.
 ///
 /// # Shapes
 ///
 /// - x: `[.., input]`
-/// - weight: `[input, output]`
+/// - weight: `[input, output]`, or the transpose of what lies as `[output, input]`
 /// - output: `[.., output]`
-pub fn eight_bit_linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
-    let [input, output] = weight.dims();
+pub fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
     let mut shape = x.shape();
+    let [input, output] = weight.dims();
     let rows = shape.num_elements() / input.max(1);
     shape[D - 1] = output;
-    product(x.reshape([rows, input]), weight).reshape(shape)
-}
-
-/// `x · weight`, computed in the type of `x`. For a few rows it is faster than the general product on `flex`.
-///
-/// # Shapes
-///
-/// - x: `[rows, input]`
-/// - weight: `[input, output]`, or the transpose of what lies as `[output, input]`
-/// - output: `[rows, output]`
-pub fn product(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     let eight_bit = is_eight_bit(weight.dtype());
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(if eight_bit {
+    let (x, weight) = (
+        x.reshape([rows, input]).into_dispatch(),
+        weight.into_dispatch(),
+    );
+    let product = if eight_bit {
         <Dispatch as FusedOps>::fused_eight_bit_product(x, weight)
     } else {
         <Dispatch as FusedOps>::fused_product(x, weight)
-    })
+    };
+    Tensor::<2>::from_dispatch(product).reshape(shape)
 }
 
 /// `(x − mean) / √(variance + epsilon) · gamma + beta` over the last dimension.

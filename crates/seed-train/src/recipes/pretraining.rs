@@ -52,8 +52,8 @@ pub struct ClipPretrainingConfig {
     /// Weight of the cross-entropy over all training concepts' prototypes; 0 for none.
     #[serde(default)]
     pub prototype_weight: f64,
-    /// Type of the activations between the towers' blocks: bf16 halves what a step takes where the processor
-    /// multiplies it (AMX, a GPU).
+    /// Type of the activations between the towers' blocks: bf16 is faster where the processor multiplies
+    /// it (AMX, a GPU).
     #[serde(default)]
     pub activations: Precision,
     /// Steps between two validations.

@@ -1,7 +1,7 @@
 //! The page and the table at the end of a tokenizer's training.
 
 use seed_eval::{
-    Report, SetName,
+    Report,
     report::{CaptionMatch, CodeExample, CodeGallery, Headline, NearestCaptions, Png},
     shared_codes,
 };
@@ -110,15 +110,11 @@ impl TokenizerTraining<'_> {
 
 fn headlines(report: Report, judged: &Judged, usage: f64) -> Report {
     let result = &judged.result;
-    let SetName {
-        split, concepts, ..
-    } = &result.set;
-    let place = format!("{split} vendor, {concepts} concepts");
     let mut r1 = Headline::new("Image to text R@1", result.embeddings.image_to_text.r1)
         .unit("%")
         .decimals(1)
-        .note(place);
-    if split == "test" {
+        .note(result.set.place());
+    if result.set.split == "test" {
         r1 = r1.at_least(HOPED_R1);
     }
     let mut report = report.headline(r1).headline(

@@ -110,20 +110,16 @@ impl LmEvaluation<'_> {
 
 fn headlines(judged: &JudgedLm) -> Vec<Headline> {
     let captions = &judged.captions;
-    let SetName {
-        split, concepts, ..
-    } = &captions.set;
     let percent = |label, value| Headline::new(label, value).unit("%").decimals(1);
     // What is hoped for is said of the corpus' test vendor; own pictures have no such set.
     let hoped = |headline: Headline, value| {
-        if split == "test" {
+        if captions.set.split == "test" {
             headline.at_least(value)
         } else {
             headline
         }
     };
-    let place = format!("{split} vendor, {concepts} concepts");
-    let exact = percent("Captions exactly right", captions.exact).note(place);
+    let exact = percent("Captions exactly right", captions.exact).note(captions.set.place());
     let mut headlines = vec![hoped(exact, HOPED_EXACT)];
     if let Some(questions) = &judged.questions {
         let blind = format!("{:.1} % without the picture", questions.blind);
