@@ -129,7 +129,7 @@ fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interru
     let questions = judged.questions.unwrap();
     assert_eq!((questions.questions, questions.blind), (8, 100.0));
     assert_eq!(judged.answers.len(), 8);
-    let draws = config.visual_input == VisualInput::Codes;
+    let draws = config.draws();
     assert_eq!(
         (judged.images.is_some(), !judged.drawn.is_empty()),
         (draws, draws)
@@ -138,9 +138,14 @@ fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interru
         let saved = SavedLm::open(run.path()).unwrap();
         let base = nano::opt(&device, DType::F32).unwrap();
         let loaded = saved.load(base, &device).unwrap();
-        let difference = loaded.vocabulary.table() - model.vocabulary.table();
-        let difference = difference.abs().max().into_data();
-        assert!(difference.iter::<f32>().all(|value| value < 1e-6));
+        let tables = [
+            (loaded.vocabulary.table(), model.vocabulary.table()),
+            (loaded.vocabulary.head(), model.vocabulary.head()),
+        ];
+        for (loaded, trained) in tables {
+            let difference = (loaded - trained).abs().max().into_data();
+            assert!(difference.iter::<f32>().all(|value| value < 1e-6));
+        }
     }
     true
 }
@@ -183,4 +188,18 @@ fn the_baseline_reads_embeddings_and_packing_changes_no_target() {
     config.packing = true;
     let folder = tempfile::tempdir().unwrap();
     assert!(session(folder.path(), &config, Existing::Refuse, false));
+}
+
+#[test]
+fn a_phase_of_no_steps_is_left_out_but_not_both() {
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let mut config = config();
+    config.joint.train.steps = 0;
+    let folder = tempfile::tempdir().unwrap();
+    assert!(session(folder.path(), &config, Existing::Refuse, false));
+    config.image_to_text.train.steps = 0;
+    let error = config.validate().unwrap_err().to_string();
+    assert!(error.contains("joint.train.steps"), "{error}");
 }

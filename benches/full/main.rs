@@ -12,6 +12,8 @@
 mod from_pixels;
 #[path = "../shared/machine.rs"]
 mod machine;
+#[path = "../shared/median.rs"]
+mod median;
 mod noise;
 mod stage_two;
 #[path = "../shared/steps.rs"]
@@ -35,6 +37,7 @@ use seed::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use machine::Machine;
+use median::median;
 use noise::uniform_rows;
 use stage_two::StageTwoAnswer;
 
@@ -286,12 +289,6 @@ impl Answer {
     fn median(&self) -> f64 {
         median(&self.seconds[1..])
     }
-}
-
-fn median(seconds: &[f64]) -> f64 {
-    let mut seconds = seconds.to_vec();
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
 }
 
 fn record(

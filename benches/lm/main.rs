@@ -10,6 +10,8 @@
 
 #[path = "../shared/machine.rs"]
 mod machine;
+#[path = "../shared/median.rs"]
+mod median;
 mod results;
 mod works;
 

@@ -7,6 +7,7 @@ use seed::{device::DeviceSpec, lm::OptConfig};
 use crate::{
     Competitor,
     machine::Machine,
+    median::median,
     works::{Answer, Kept, Work},
 };
 
@@ -259,10 +260,4 @@ fn spread(ms: &[f64]) -> String {
     let least = ms.iter().copied().fold(f64::INFINITY, f64::min);
     let most = ms.iter().copied().fold(0.0, f64::max);
     format!("{:.1} ({least:.1}–{most:.1})", median(ms))
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

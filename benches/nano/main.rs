@@ -13,6 +13,8 @@ mod from_pixels;
 mod loaders;
 #[path = "../shared/machine.rs"]
 mod machine;
+#[path = "../shared/median.rs"]
+mod median;
 mod results;
 #[path = "../shared/steps.rs"]
 mod steps;

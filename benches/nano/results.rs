@@ -14,6 +14,7 @@ use crate::{
     competitors::Competitor,
     exchange::Spec,
     machine::Machine,
+    median::median,
     works::{Answer, Work},
 };
 
@@ -78,7 +79,7 @@ impl Results {
     }
 
     fn median(&self, work: Work, competitor: &Competitor) -> Option<f64> {
-        median(&self.answer(work, competitor)?.ms)
+        self.answer(work, competitor)?.median()
     }
 
     /// What a competitor's time is divided by: PyTorch on the same hardware, else the first device.
@@ -103,7 +104,7 @@ impl Results {
             .map(str::to_owned),
         ];
         for (work, competitor, answer) in &self.entries {
-            let Some(ms) = median(&answer.ms) else {
+            let Some(ms) = answer.median() else {
                 continue;
             };
             let least = answer.ms.iter().copied().fold(f64::INFINITY, f64::min);
@@ -159,7 +160,7 @@ impl Results {
         for (work, competitor, answer) in &self.entries {
             let stage_two = self.median(Work::StageTwo, competitor);
             if let (Work::Uncached, Some(cached), Some(uncached)) =
-                (work, stage_two, median(&answer.ms))
+                (work, stage_two, answer.median())
             {
                 let ratio = uncached / cached;
                 lines.push(format!(
@@ -179,7 +180,7 @@ impl Results {
                     .entries
                     .iter()
                     .find(|(w, c, _)| w.name() == loader.work && c == competitor);
-                let step = step.and_then(|(w, _, a)| Some((*w, median(&a.ms)?)));
+                let step = step.and_then(|(w, _, a)| Some((*w, a.median()?)));
                 let against = step.map_or_else(String::new, |(work, ms)| {
                     let eaten = work.batch_size(&self.spec) as f64 * 1e3 / ms;
                     let ratio = loader.pairs_per_second / eaten;
@@ -280,17 +281,13 @@ impl Results {
     }
 }
 
-fn verdict(met: bool) -> &'static str {
-    if met { "met" } else { "missed" }
+impl Answer {
+    /// Milliseconds of the middle step, where steps were measured.
+    fn median(&self) -> Option<f64> {
+        (!self.ms.is_empty()).then(|| median(&self.ms))
+    }
 }
 
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        count if count % 2 == 1 => Some(sorted[middle]),
-        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
-    }
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "missed" }
 }

@@ -20,6 +20,11 @@ pub enum VisualHead {
     Tied,
     /// With rows of their own.
     Free,
+    /// With the codes' own embeddings and a row that each adds to its own, at first zero.
+    ///
+    /// Embeddings alone span no more dimensions than the codes' vectors (8 at nano size, 32 in SEED), and so do the
+    /// scores: that either of two distant codes comes next, but none between them, cannot be said with them.
+    Offset,
 }
 
 /// What stands for a code before the projection.
@@ -159,11 +164,17 @@ impl VisualVocabularyConfig {
             normal.init([count, width], device)
         };
         let codebook = Initializer::Zeros.init([self.codes, self.code_width], device);
+        let count = self.codes + 2;
         Ok(VisualVocabulary {
             codebook: codebook.set_require_grad(false),
             projection: LinearConfig::new(self.code_width, width).init(device),
             marks: rows(2),
-            head: (self.head == VisualHead::Free).then(|| rows(self.codes + 2)),
+            head: match self.head {
+                VisualHead::Tied => None,
+                VisualHead::Free => Some(rows(count)),
+                VisualHead::Offset => Some(Initializer::Zeros.init([count, width], device)),
+            },
+            scored: self.head,
         })
     }
 }
@@ -183,8 +194,10 @@ pub struct VisualVocabulary {
     pub projection: Linear,
     /// Embeddings of `IMG` and `/IMG`, `[2, width]`.
     pub marks: Param<Tensor<2>>,
-    /// Rows of the output head `[codes + 2, width]`, where they are not the embeddings.
+    /// Rows of the output head `[codes + 2, width]`, or what they add to the embeddings; none where they are those.
     pub head: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    scored: VisualHead,
 }
 
 impl VisualVocabulary {
@@ -244,9 +257,10 @@ impl VisualVocabulary {
 
     /// Rows of the output head, `[codes + 2, width]`.
     pub fn head(&self) -> Tensor<2> {
-        match &self.head {
-            Some(rows) => rows.val(),
-            None => self.table(),
+        match (&self.head, self.scored) {
+            (None, _) => self.table(),
+            (Some(offsets), VisualHead::Offset) => self.table() + offsets.val(),
+            (Some(rows), _) => rows.val(),
         }
     }
 

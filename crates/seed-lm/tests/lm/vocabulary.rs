@@ -1,8 +1,8 @@
-//! The grown vocabulary: its scores, its files, its two heads.
+//! The grown vocabulary: its scores, its files, its heads.
 
 use burn::{
     module::Param,
-    tensor::{DType, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 use seed_device::test_device;
 use seed_lm::{
@@ -22,10 +22,22 @@ fn scores(model: &SeedLm) -> Tensor<2> {
     model.step(model.embed(tokens), None, &mut cache)
 }
 
+/// A model with a tied head, and one with another head that is the same in all else.
+fn alike(head: VisualHead, device: &Device) -> [SeedLm; 2] {
+    let [tied, mut other] =
+        [VisualHead::Tied, head].map(|head| seed_lm(&configs()[0], head, 53, device));
+    other.opt = tied.opt.clone();
+    other.vocabulary.codebook = tied.vocabulary.codebook.clone();
+    other.vocabulary.projection = tied.vocabulary.projection.clone();
+    other.vocabulary.marks = tied.vocabulary.marks.clone();
+    [tied, other]
+}
+
 #[test]
 fn the_vocabulary_comes_back_from_its_file() {
     let device = test_device();
-    for (opt, head) in configs().iter().zip([VisualHead::Tied, VisualHead::Free]) {
+    let heads = [VisualHead::Tied, VisualHead::Free, VisualHead::Offset];
+    for (opt, head) in configs().iter().cycle().zip(heads) {
         let mut model = seed_lm(opt, head, 51, &device);
         let expected = scores(&model);
         assert_eq!(expected.dims(), [1, WORDS + CODES + 2]);
@@ -58,14 +70,7 @@ fn the_vocabulary_comes_back_from_its_file() {
 #[test]
 fn a_free_head_has_rows_of_its_own() {
     let device = test_device();
-    let opt = &configs()[0];
-    let tied = seed_lm(opt, VisualHead::Tied, 53, &device);
-    let mut free = seed_lm(opt, VisualHead::Free, 53, &device);
-    free.opt = tied.opt.clone();
-    free.vocabulary = seed_lm::VisualVocabulary {
-        head: free.vocabulary.head.clone(),
-        ..tied.vocabulary.clone()
-    };
+    let [tied, mut free] = alike(VisualHead::Free, &device);
     let (of_tied, of_free) = (scores(&tied), scores(&free));
     let words = |scores: &Tensor<2>| scores.clone().narrow(1, 0, WORDS);
     assert_close(words(&of_tied), words(&of_free), 0.0);
@@ -74,6 +79,26 @@ fn a_free_head_has_rows_of_its_own() {
     let rows = free.vocabulary.table();
     free.vocabulary.head = Some(Param::from_tensor(rows));
     assert_close(scores(&free), of_tied, 0.0);
+}
+
+#[test]
+fn a_head_with_offsets_begins_as_the_tied_one() {
+    let device = test_device();
+    let [tied, mut offset] = alike(VisualHead::Offset, &device);
+    let before = scores(&tied);
+    assert_close(scores(&offset), before.clone(), 0.0);
+    // An offset moves the scores of its own code alone.
+    let width = tied.opt.config().embed_width;
+    let one = random([1, width], &device);
+    let rest = Tensor::zeros([CODES + 1, width], &device);
+    offset.vocabulary.head = Some(Param::from_tensor(Tensor::cat(vec![one, rest], 0)));
+    let after = scores(&offset);
+    let moved = |from: usize, count: usize| {
+        let part = |scores: &Tensor<2>| scores.clone().narrow(1, from, count);
+        apart(part(&after), part(&before))
+    };
+    assert!(moved(WORDS, 1) > 1e-3);
+    assert!(moved(0, WORDS) < 1e-6 && moved(WORDS + 1, CODES + 1) < 1e-6);
 }
 
 #[test]

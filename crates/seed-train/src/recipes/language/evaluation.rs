@@ -19,7 +19,7 @@ use super::{
         EvaluationSet, RecipeError,
         evaluation::{Rows, candidates_of, caption_features},
     },
-    VisualInput, encode,
+    encode,
     recipe::embeddings,
     training::{CodesAndVectors, LmTraining, short_caption},
 };
@@ -100,7 +100,7 @@ impl LmEvaluation<'_> {
         let shown = self.shown(&held_out.set)?;
         let (captions, said) = self.captions(held_out, &shown)?;
         let (questions, answers) = self.questions(held_out, &shown)?;
-        let draws = self.training.config.visual_input == VisualInput::Codes;
+        let draws = self.training.config.draws();
         let (images, drawn) = match text_tokenizer.filter(|_| draws) {
             Some(text_tokenizer) => {
                 let (images, drawn) = self.images(held_out, &shown, text_tokenizer)?;

@@ -90,7 +90,7 @@ impl Mixture {
     }
 }
 
-/// One phase.
+/// One phase; one of 0 steps is left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LmPhase {
@@ -140,15 +140,30 @@ impl LmTrainingConfig {
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.lora.validate()?;
         self.templates.validate()?;
+        let mut trains = false;
         for (name, phase) in [
             ("image_to_text", &self.image_to_text),
             ("joint", &self.joint),
         ] {
-            phase.train.validate()?;
             phase.mixture.validate(&format!("{name}.mixture"))?;
+            if phase.train.steps > 0 {
+                trains = true;
+                phase.train.validate()?;
+            }
         }
+        let steps = "image_to_text.train.steps and joint.train.steps";
+        ConfigError::require(trains, steps, 0, "above 0 in one of them")?;
         ConfigError::require(self.views > 0, "views", self.views, "at least 1")?;
         Ok(())
+    }
+
+    /// Whether images are learnt: codes are read, and some phase draws.
+    pub fn draws(&self) -> bool {
+        let phases = [&self.image_to_text, &self.joint];
+        self.visual_input == VisualInput::Codes
+            && phases
+                .iter()
+                .any(|phase| phase.train.steps > 0 && phase.mixture.image > 0.0)
     }
 }
 
