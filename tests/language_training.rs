@@ -162,6 +162,7 @@ fn a_resumed_training_equals_an_uninterrupted_one_bit_for_bit() {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let config = config();
+    assert!(config.draws());
     let whole = tempfile::tempdir().unwrap();
     assert!(session(whole.path(), &config, Existing::Refuse, false));
     let parts = tempfile::tempdir().unwrap();
@@ -186,6 +187,7 @@ fn the_baseline_reads_embeddings_and_packing_changes_no_target() {
     config.visual_input = VisualInput::Embeddings;
     config.joint.mixture.image = 0.0;
     config.packing = true;
+    assert!(!config.draws());
     let folder = tempfile::tempdir().unwrap();
     assert!(session(folder.path(), &config, Existing::Refuse, false));
 }
@@ -197,6 +199,7 @@ fn a_phase_of_no_steps_is_left_out_but_not_both() {
         .unwrap_or_else(PoisonError::into_inner);
     let mut config = config();
     config.joint.train.steps = 0;
+    assert!(!config.draws(), "the phase that draws is left out");
     let folder = tempfile::tempdir().unwrap();
     assert!(session(folder.path(), &config, Existing::Refuse, false));
     config.image_to_text.train.steps = 0;
