@@ -171,7 +171,7 @@ pub(crate) struct Spec {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Answer {
-    /// Of each step.
+    /// Of each step; while decoding the negative log-likelihood of each token, all of them read at once.
     pub(crate) losses: Vec<f64>,
     /// Of the gradients of each step, before clipping.
     pub(crate) norms: Vec<f64>,
@@ -233,9 +233,6 @@ fn train(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
             target: 0,
         })
         .collect();
-    let config = base.config();
-    let batch = SequenceBatch::padded(&sequences, config.pad, config.max_length)?;
-    let layout = batch.layout(device);
     adapter = Adapter::detach(base.linears_mut(), &settings).ok_or("the adapter is gone")?;
     let optimizer = AdamWConfig {
         weight_decay: 0.0,
@@ -247,11 +244,7 @@ fn train(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
         let begun = Instant::now();
         let mut model = base.clone();
         adapter.clone().attach(model.linears_mut())?;
-        let [places, targets] = batch.targets(device);
-        let hidden = model.forward(model.embed(batch.ids(device)), &layout);
-        let [rows, length, width] = hidden.dims();
-        let hidden = hidden.reshape([rows * length, width]).select(0, places);
-        let loss: Tensor<1> = log_likelihoods(model.logits(hidden), targets).mean().neg();
+        let loss = losses(&model, &sequences, device)?.mean();
         let gradients = GradientsParams::from_grads(loss.backward(), &adapter);
         let norm = global_norm(&adapter, &gradients).ok_or("no gradients")?;
         let gradients = clip_by_norm(&adapter, gradients, norm.clone(), spec.clip);
@@ -289,5 +282,24 @@ fn decode(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
             true
         })?;
     }
+    let said = [&*spec.ids[0], &*answer.tokens].concat();
+    let sequence = Sequence {
+        ids: said,
+        target: spec.ids[0].len(),
+    };
+    answer.losses = losses(&model, &[sequence], device)?
+        .into_data()
+        .iter::<f64>()
+        .collect();
     Ok(answer)
+}
+
+/// What each target costs.
+fn losses(model: &Opt, sequences: &[Sequence], device: &Device) -> Result<Tensor<1>, BoxError> {
+    let config = model.config();
+    let batch = SequenceBatch::padded(sequences, config.pad, config.max_length)?;
+    let [places, targets] = batch.targets(device);
+    let hidden = model.forward(model.embed(batch.ids(device)), &batch.layout(device));
+    let hidden = hidden.flatten::<2>(0, 1).select(0, places);
+    Ok(log_likelihoods(model.logits(hidden), targets).neg())
 }

@@ -72,7 +72,10 @@ def decode(spec):
             if run >= spec["warmup"]:
                 (ms if len(found) > 1 else first).append(1e3 * (now - begun))
             begun = now
-    return {"tokens": found, "first_ms": first, "ms": ms}
+    said = torch.cat([prompt, torch.tensor([found])], dim=1)
+    likelihoods = model(input_ids=said).logits[:, prompt.shape[1] - 1 : -1].float().log_softmax(-1)
+    losses = -likelihoods[0].gather(1, said[0, prompt.shape[1] :, None])
+    return {"tokens": found, "losses": losses.flatten().tolist(), "first_ms": first, "ms": ms}
 
 
 def main():

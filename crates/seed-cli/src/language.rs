@@ -100,8 +100,8 @@ impl LanguageArguments {
             device,
         } = self.model.load(self.model.open()?)?;
         let base = match &self.base {
-            Some(folder) => BaseLm::open(folder, &device)?,
-            None if saved.about.base == nano::BASE => BaseLm::nano(&device)?,
+            Some(folder) => BaseLm::open(folder, self.model.dtype, &device)?,
+            None if saved.about.base == nano::BASE => BaseLm::nano(self.model.dtype, &device)?,
             None => {
                 let base = &saved.about.base;
                 return Err(format!(

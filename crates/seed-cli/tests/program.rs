@@ -433,6 +433,10 @@ fn inspect_says_what_a_file_is() {
     assert!(stage_two.contains("below `model`"), "{stage_two}");
     assert!(shown("eva_vit_g.pth").contains("EVA image tower"));
     assert!(shown("causal_qformer.pth").contains("stage I"));
+    let nano_lm = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seed-lm/weights/nano-lm");
+    let shown = |file: &str| ok(&["inspect", text(&nano_lm.join(file))]);
+    assert!(shown("vocabulary.safetensors").contains("visual vocabulary"));
+    assert!(shown("adapter/adapter_model.safetensors").contains("LoRA adapter"));
     let missing = seed(&["inspect", "no-such-file.pth"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("no-such-file.pth"));

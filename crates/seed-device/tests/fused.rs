@@ -207,6 +207,38 @@ fn a_few_rows_by_a_weight_of_any_type_equal_the_general_product() {
     }
 }
 
+/// Through a frozen weight the gradient flows as through its widened copy, whichever type it is kept in.
+#[test]
+fn frozen_weights_of_any_type_pass_the_gradient_on() {
+    let device = device();
+    // Few rows and many; the weight of the last is widened in several tasks, which leave a rest.
+    for [rows, input, output] in [[3, 17, 5], [9, 17, 5], [70, 130, 637]] {
+        let (x, weights) = (
+            normal([rows, input], &device),
+            normal([rows, output], &device),
+        );
+        let bias = Tensor::<1>::from_data(normal([output], &device), &device);
+        let lies = Tensor::<2>::from_data(normal([input, output], &device), &device);
+        let turned = Tensor::<2>::from_data(normal([output, input], &device), &device);
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            for weight in [
+                lies.clone().cast(dtype),
+                turned.clone().cast(dtype).transpose(),
+            ] {
+                let wide = weight.clone().cast(DType::F32);
+                let expected = run::<2>(&x, &weights, &device, |x| x.matmul(wide.clone()));
+                let found = run::<2>(&x, &weights, &device, |x| fused::product(x, weight.clone()));
+                assert_close(found.0, expected.0, 2e-6);
+                assert_close(found.1, expected.1.clone(), 2e-6);
+                let found = run::<2>(&x, &weights, &device, |x| {
+                    fused::linear(x, weight.clone(), bias.clone())
+                });
+                assert_close(found.1, expected.1, 2e-6);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_product_of_nothing_is_empty() {
     let device = device();

@@ -1,5 +1,10 @@
 //! A table of feature vectors.
 
+use std::{
+    iter::Sum,
+    ops::{Add, AddAssign, Mul},
+};
+
 use crate::EvalError;
 
 /// Feature vectors of one kind, `[rows, dim]`, row-major: one row an image or a text. Every value is finite.
@@ -109,21 +114,24 @@ pub(crate) fn check_finite(
 }
 
 /// Dot product. Sixteen running sums, combined in a fixed order: fast, and the same on every thread.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0; 16];
+pub(crate) fn dot<T>(a: &[T], b: &[T]) -> T
+where
+    T: Copy + Default + Add<Output = T> + AddAssign + Mul<Output = T> + Sum,
+{
+    let mut lanes = [T::default(); 16];
     let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
-    let tail: f32 = a_chunks
+    let tail: T = a_chunks
         .remainder()
         .iter()
         .zip(b_chunks.remainder())
-        .map(|(x, y)| x * y)
+        .map(|(x, y)| *x * *y)
         .sum();
     for (x, y) in a_chunks.zip(b_chunks) {
         for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-            *lane += x * y;
+            *lane += *x * *y;
         }
     }
-    lanes.iter().sum::<f32>() + tail
+    lanes.into_iter().sum::<T>() + tail
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use image::{RgbImage, imageops};
 use rayon::prelude::*;
 
-use crate::{EvalError, Features, retrieval::expect};
+use crate::{EvalError, Features, features::dot, retrieval::expect};
 
 /// Side of the shrunken picture.
 const SIDE: u32 = 16;
@@ -177,24 +177,6 @@ fn solve(factor: &[f64], x: &mut [f64]) {
             .zip(row)
             .for_each(|(x, l)| *x -= l * known);
     }
-}
-
-/// Dot product over eight running sums, for speed and a fixed order.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut lanes = [0.0; 8];
-    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f64 = a_chunks
-        .remainder()
-        .iter()
-        .zip(b_chunks.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-            *lane += x * y;
-        }
-    }
-    lanes.iter().sum::<f64>() + tail
 }
 
 #[cfg(test)]

@@ -122,6 +122,14 @@ fn what_it_is(checkpoint: &Checkpoint) -> String {
             "OPT of the transformers library",
             has("model.decoder.embed_tokens.weight") || has("decoder.embed_tokens.weight"),
         ),
+        (
+            "LoRA adapter of the PEFT library",
+            checkpoint.keys().any(|key| key.contains(".lora_A.")),
+        ),
+        (
+            "visual vocabulary of this library: codes of a language model",
+            has("codebook") && has("marks") && has("projection.weight"),
+        ),
     ];
     let found = known.iter().find(|(_, matches)| *matches);
     found.map_or_else(

@@ -1,5 +1,7 @@
 //! The fused operations as nodes of the autodiff graph.
 
+use std::fmt::Debug;
+
 use burn::backend::{
     Autodiff, Backend, TensorMetadata,
     autodiff::{
@@ -13,7 +15,7 @@ use burn::backend::{
 
 use super::{
     FusedOps, Kernels,
-    kernels::{like, softmax_forward},
+    kernels::{composed, softmax_forward},
 };
 
 impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
@@ -22,7 +24,7 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let weight = like::<Self>(weight, &x);
+        let weight = entering::<B, C>(weight, &x);
         let nodes = [x.node(), weight.node(), bias.node()];
         let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
         let (x, weight, bias) = (
@@ -44,21 +46,24 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     }
 
     fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let weight = like::<Self>(weight, &x);
-        Self::float_matmul(x, weight)
+        let weight = entering::<B, C>(weight, &x);
+        if weight.is_tracked() {
+            return Self::float_matmul(x, weight);
+        }
+        let op = KeepingOp {
+            gradient: B::linear_x_gradient,
+        };
+        frozen_product::<B, C, _>(op, x, weight.into_primitive(), B::product)
     }
 
-    /// The weight is frozen: its widened copy is a constant of the graph.
     fn fused_eight_bit_product(
         x: FloatTensor<Self>,
         weight: QuantizedTensor<Self>,
     ) -> FloatTensor<Self> {
-        if !x.is_tracked() {
-            let product = B::eight_bit_product(x.into_primitive(), weight);
-            return FloatTensor::<Self>::new(product);
-        }
-        let weight = B::dequantize(weight, x.dtype().into());
-        Self::float_matmul(x, FloatTensor::<Self>::new(weight))
+        let op = KeepingOp {
+            gradient: composed::eight_bit_x_gradient::<B>,
+        };
+        frozen_product::<B, C, _>(op, x, weight, B::eight_bit_product)
     }
 
     fn fused_layer_norm(
@@ -83,7 +88,7 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     }
 
     fn fused_softmax(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let op = KeepingOp::<B> {
+        let op = KeepingOp {
             gradient: B::softmax_gradient,
         };
         match op.prepare::<C>([x.node()]).compute_bound().stateful() {
@@ -96,7 +101,7 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     }
 
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let op = KeepingOp::<B> {
+        let op = KeepingOp {
             gradient: B::gelu_gradient,
         };
         match op.prepare::<C>([x.node()]).compute_bound().stateful() {
@@ -110,6 +115,36 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
 
     fn fused_dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
         FloatTensor::<Self>::new(B::dropout_mask(like.into_primitive(), probability))
+    }
+}
+
+/// The weight as it enters the graph. A frozen one that is kept in fewer bits than are computed with stays so, and is
+/// widened in each pass: a graph of widened weights would hold the model once more.
+fn entering<B: Backend, C: CheckpointStrategy>(
+    weight: FloatTensor<Autodiff<B, C>>,
+    x: &FloatTensor<Autodiff<B, C>>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let (kept, computed) = (weight.dtype(), x.dtype());
+    if kept == computed || (!weight.is_tracked() && kept.size() < computed.size()) {
+        return weight;
+    }
+    Autodiff::<B, C>::float_cast(weight, computed.into())
+}
+
+/// `product(x, weight)` of a weight that has no gradient, which the graph keeps as it is.
+fn frozen_product<
+    B: Backend + Kernels,
+    C: CheckpointStrategy,
+    W: Clone + Debug + Send + 'static,
+>(
+    op: KeepingOp<B, W>,
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: W,
+    product: fn(FloatTensor<B>, W) -> FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    match op.prepare::<C>([x.node()]).compute_bound().stateful() {
+        OpsKind::Tracked(node) => node.finish(weight.clone(), product(x.into_primitive(), weight)),
+        OpsKind::UnTracked(node) => node.finish(product(x.into_primitive(), weight)),
     }
 }
 
@@ -167,12 +202,12 @@ impl<B: Backend + Kernels> Backward<B, 3> for LayerNormOp {
 
 /// A function of one tensor whose gradient follows from the output's gradient and one tensor that is kept.
 #[derive(Debug)]
-struct KeepingOp<B: Backend> {
-    gradient: fn(FloatTensor<B>, FloatTensor<B>) -> FloatTensor<B>,
+struct KeepingOp<B: Backend, T> {
+    gradient: fn(T, FloatTensor<B>) -> FloatTensor<B>,
 }
 
-impl<B: Backend> Backward<B, 1> for KeepingOp<B> {
-    type State = FloatTensor<B>;
+impl<B: Backend, T: Clone + Debug + Send + 'static> Backward<B, 1> for KeepingOp<B, T> {
+    type State = T;
 
     fn backward(
         self,

@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use super::{
     EIGHT_BIT_BLOCK,
     flex::{FlexQTensor, FlexTensor, contiguous, slice, tensor},
+    widen::{Stored, eight_bit_blocks},
 };
 
 /// Rows up to which this is faster than the general product.
@@ -53,13 +54,10 @@ pub(super) fn few_rows(x: &FlexTensor, weight: &FlexTensor) -> Option<FlexTensor
 /// - output: `[rows, output]`
 pub(super) fn few_rows_of_eight_bit(x: &FlexTensor, weight: &FlexQTensor) -> Option<FlexTensor> {
     let (rows, input, output) = (x.shape()[0], weight.shape()[0], weight.shape()[1]);
-    let scales = weight.scales();
-    let blocks = input * output / EIGHT_BIT_BLOCK;
-    let ours = output.is_multiple_of(EIGHT_BIT_BLOCK) && scales.len() == blocks;
-    if x.dtype() != DType::F32 || rows > FEW || rows * blocks == 0 || !ours {
+    if x.dtype() != DType::F32 || rows > FEW || rows * input * output == 0 {
         return None;
     }
-    let weight = weight.tensor().as_slice::<i8>()?;
+    let (weight, scales) = eight_bit_blocks(weight)?;
     Some(by_columns(x, output, |sums, x, start| {
         Arch::new().dispatch(AddBlocks {
             sums,
@@ -70,41 +68,6 @@ pub(super) fn few_rows_of_eight_bit(x: &FlexTensor, weight: &FlexQTensor) -> Opt
             stride: output,
         });
     }))
-}
-
-/// A type that weights are kept in.
-trait Stored: burn::tensor::Element + bytemuck::Pod + Sync {
-    fn widened(self) -> f32;
-}
-
-impl Stored for f32 {
-    #[inline(always)]
-    fn widened(self) -> f32 {
-        self
-    }
-}
-
-impl Stored for bf16 {
-    #[inline(always)]
-    fn widened(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
-    }
-}
-
-impl Stored for f16 {
-    /// Without branches, so that a whole register is widened at once.
-    #[inline(always)]
-    fn widened(self) -> f32 {
-        const TWO_TO_112: f32 = f32::from_bits((127 + 112) << 23);
-        let bits = u32::from(self.to_bits());
-        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * TWO_TO_112;
-        let infinite = if bits & 0x7c00 == 0x7c00 {
-            0x7f80_0000
-        } else {
-            0
-        };
-        f32::from_bits(magnitude.to_bits() | infinite | (bits & 0x8000) << 16)
-    }
 }
 
 fn product<W: Stored>(x: &FlexTensor, weight: &FlexTensor) -> Option<FlexTensor> {
@@ -316,23 +279,6 @@ impl<W: Stored> NullaryFnOnce for MultiplyRows<'_, W> {
                 }
                 sums[column] = rest + lanes.iter().sum::<f32>();
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_half_is_widened_exactly() {
-        for bits in 0..=u16::MAX {
-            let (half, brain) = (f16::from_bits(bits), bf16::from_bits(bits));
-            let same = |found: f32, expected: f32| {
-                found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan())
-            };
-            assert!(same(half.widened(), half.to_f32()), "{bits:#x}");
-            assert!(same(brain.widened(), brain.to_f32()), "{bits:#x}");
         }
     }
 }

@@ -7,7 +7,7 @@
 use burn::{
     backend::{
         DType, Distribution, Flex, FloatDType, Shape, TensorMetadata,
-        ops::{FloatTensorOps, ModuleOps},
+        ops::{FloatTensorOps, ModuleOps, QTensorOps},
     },
     backend::{
         flex::FlexDevice,
@@ -22,11 +22,12 @@ use super::{
     Kernels,
     few_rows::{few_rows, few_rows_of_eight_bit},
     kernels::{LayerNormGradients, composed, like, rows},
+    widen::{widened, widened_eight_bit},
 };
 
 /// Rows, and elements, that one task does at a time.
 const ROWS: usize = 64;
-const RUN: usize = 1 << 14;
+pub(super) const RUN: usize = 1 << 14;
 /// Partial sums kept side by side, so that additions fill a vector register.
 const LANES: usize = 16;
 
@@ -73,6 +74,17 @@ impl Kernels for Flex {
     fn eight_bit_product(x: FloatTensor<Self>, weight: QuantizedTensor<Self>) -> FloatTensor<Self> {
         few_rows_of_eight_bit(&x, &weight)
             .unwrap_or_else(|| composed::eight_bit_product::<Self>(x, weight))
+    }
+
+    fn cast(x: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self> {
+        let wide = (dtype == DType::F32).then(|| widened(&x)).flatten();
+        wide.unwrap_or_else(|| Self::float_cast(x, dtype.into()))
+    }
+
+    fn widen_eight_bit(weight: QuantizedTensor<Self>, dtype: DType) -> FloatTensor<Self> {
+        let wide = (dtype == DType::F32).then(|| widened_eight_bit(&weight));
+        let wide = wide.flatten();
+        wide.unwrap_or_else(|| Self::dequantize(weight, dtype.into()))
     }
 
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self> {

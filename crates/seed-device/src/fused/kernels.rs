@@ -1,16 +1,16 @@
 //! What the fused operations need of a backend.
 
 use burn::backend::{
-    Backend, Shape, TensorMetadata,
+    Backend, DType, Shape, TensorMetadata,
     tensor::{FloatTensor, QuantizedTensor},
 };
 
 /// `weight` in the type that `x` is computed in.
-pub(super) fn like<B: Backend>(weight: FloatTensor<B>, x: &FloatTensor<B>) -> FloatTensor<B> {
+pub(super) fn like<B: Kernels>(weight: FloatTensor<B>, x: &FloatTensor<B>) -> FloatTensor<B> {
     if weight.dtype() == x.dtype() {
         return weight;
     }
-    B::float_cast(weight, x.dtype().into())
+    B::cast(weight, x.dtype())
 }
 
 /// Forward and backward passes and random masks. The default bodies are compositions of a backend's own
@@ -32,12 +32,23 @@ pub trait Kernels: Backend {
         Self::float_matmul(x, weight)
     }
 
+    /// The same numbers in another type.
+    fn cast(x: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self> {
+        Self::float_cast(x, dtype.into())
+    }
+
+    /// The numbers that a weight kept in 8 bits stands for.
+    fn widen_eight_bit(weight: QuantizedTensor<Self>, dtype: DType) -> FloatTensor<Self> {
+        Self::dequantize(weight, dtype.into())
+    }
+
     /// [`product`](super::product) of a weight kept in 8 bits.
     fn eight_bit_product(x: FloatTensor<Self>, weight: QuantizedTensor<Self>) -> FloatTensor<Self> {
         composed::eight_bit_product::<Self>(x, weight)
     }
 
-    /// Gradient of [`linear`](super::linear) with respect to `x`, as one product of all rows.
+    /// Gradient of [`linear`](super::linear) and [`product`](super::product) with respect to `x`, as one product of all
+    /// rows.
     fn linear_x_gradient(
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -130,20 +141,30 @@ pub(super) mod composed {
         tensor::{FloatTensor, QuantizedTensor},
     };
 
-    use super::{Kernels, LayerNormGradients, rows};
+    use super::{Kernels, LayerNormGradients, like, rows};
 
     pub(in super::super) fn eight_bit_product<B: Kernels>(
         x: FloatTensor<B>,
         weight: QuantizedTensor<B>,
     ) -> FloatTensor<B> {
-        let weight = B::dequantize(weight, x.dtype().into());
+        let weight = B::widen_eight_bit(weight, x.dtype());
         B::float_matmul(x, weight)
+    }
+
+    /// Gradient of [`eight_bit_product`] with respect to `x`.
+    pub(in super::super) fn eight_bit_x_gradient<B: Kernels>(
+        weight: QuantizedTensor<B>,
+        gradient: FloatTensor<B>,
+    ) -> FloatTensor<B> {
+        let weight = B::widen_eight_bit(weight, gradient.dtype());
+        B::linear_x_gradient(weight, gradient)
     }
 
     pub(in super::super) fn linear_x_gradient<B: Kernels>(
         weight: FloatTensor<B>,
         gradient: FloatTensor<B>,
     ) -> FloatTensor<B> {
+        let weight = like::<B>(weight, &gradient);
         let mut shape = gradient.shape();
         let last = shape.num_dims() - 1;
         shape[last] = weight.shape()[0];

@@ -19,6 +19,8 @@ mod flex;
 mod kernels;
 #[cfg(feature = "tch")]
 mod libtorch;
+#[cfg(feature = "flex")]
+mod widen;
 
 use burn::backend::{
     Backend, Dispatch, backend_extension,

@@ -123,6 +123,7 @@ impl LmTrainingConfig {
             templates: Templates::default(),
             packing: false,
             activations: Precision::F32,
+            base_weights: Precision::F32,
             render_size: 80,
             views: 6,
             transform: view_transform(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use burn::tensor::{DType, Device};
 use seed_data::{Cache, Corpus, TextTokenizer, byte_bpe_of_files};
-use seed_device::DeviceSpec;
+use seed_device::{DeviceSpec, Precision};
 use seed_eval::language::LanguageReport;
 use seed_lm::{OptConfig, save_lm};
 use seed_tokenizer::{PublishedTokenizer, nano};
@@ -118,7 +118,7 @@ impl LmRun {
         let corpus = Corpus::embedded()?;
         let images = self.images(device)?;
         let text_tokenizer = images.text_tokenizer()?;
-        let base = self.base(&device.clone().autodiff())?;
+        let base = self.base(config.base_weights, &device.clone().autodiff())?;
         let styles = crate::recipes::TokenizerTrainingConfig::nano().styles;
         let (splits, questions) = match &self.data {
             Some(folder) => (Splits::of_folder(folder, seed)?, BTreeMap::new()),
@@ -198,29 +198,33 @@ impl LmRun {
     }
 
     /// The language model to be frozen.
-    fn base(&self, device: &Device) -> Result<BaseLm, RecipeError> {
+    fn base(&self, weights: Precision, device: &Device) -> Result<BaseLm, RecipeError> {
         match &self.base {
-            None => BaseLm::nano(device),
-            Some(folder) => BaseLm::open(folder, device),
+            None => BaseLm::nano(weights, device),
+            Some(folder) => BaseLm::open(folder, weights, device),
         }
     }
 }
 
 impl BaseLm {
     /// A folder of transformers' files: `config.json`, the weights in any of their layouts, and `tokenizer.json` or
-    /// `vocab.json` with `merges.txt`.
+    /// `vocab.json` with `merges.txt`. The weights of linear layers are kept in `weights`.
     ///
     /// # Errors
     ///
     /// [`RecipeError`].
-    pub fn open(folder: &std::path::Path, device: &Device) -> Result<Self, RecipeError> {
+    pub fn open(
+        folder: &std::path::Path,
+        weights: Precision,
+        device: &Device,
+    ) -> Result<Self, RecipeError> {
         let file = folder.join("config.json");
         let text = std::fs::read_to_string(&file)
             .map_err(|error| RecipeError::LanguageData(format!("{}: {error}", file.display())))?;
         let checkpoint = Checkpoint::open(weights_in(folder))?;
         let (opt, _) = OptConfig::from_published(&text)?
             .init(device)?
-            .load(&checkpoint, DType::F32)?;
+            .load(&checkpoint, weights.dtype())?;
         let json = folder.join("tokenizer.json");
         let tokenizer = if json.is_file() {
             TextTokenizer::from_file(&json)?

@@ -119,6 +119,9 @@ pub struct LmTrainingConfig {
     /// Type of the activations in the language model: bf16 is faster where the processor multiplies it (AMX, a GPU).
     #[serde(default)]
     pub activations: Precision,
+    /// Type that the frozen language model's weights are kept in: f16 or bf16 halve its memory.
+    #[serde(default)]
+    pub base_weights: Precision,
     /// Side in pixels at which drawings are rendered before the crop.
     pub render_size: u32,
     /// Random views of each training picture whose codes are kept, besides the picture as it is.
@@ -140,30 +143,32 @@ impl LmTrainingConfig {
     pub fn validate(&self) -> Result<(), RecipeError> {
         self.lora.validate()?;
         self.templates.validate()?;
-        let mut trains = false;
-        for (name, phase) in [
-            ("image_to_text", &self.image_to_text),
-            ("joint", &self.joint),
-        ] {
-            phase.mixture.validate(&format!("{name}.mixture"))?;
-            if phase.train.steps > 0 {
-                trains = true;
-                phase.train.validate()?;
-            }
+        for (name, phase) in self.phases() {
+            let key = format!("{}.mixture", name.replace('-', "_"));
+            phase.mixture.validate(&key)?;
+            phase.train.validate()?;
         }
         let steps = "image_to_text.train.steps and joint.train.steps";
+        let trains = self.phases().next().is_some();
         ConfigError::require(trains, steps, 0, "above 0 in one of them")?;
         ConfigError::require(self.views > 0, "views", self.views, "at least 1")?;
         Ok(())
     }
 
+    /// The phases that run, in their order, with the names of their folders: one of 0 steps is left out.
+    pub fn phases(&self) -> impl Iterator<Item = (&'static str, &LmPhase)> {
+        [
+            ("image-to-text", &self.image_to_text),
+            ("joint", &self.joint),
+        ]
+        .into_iter()
+        .filter(|(_, phase)| phase.train.steps > 0)
+    }
+
     /// Whether images are learnt: codes are read, and some phase draws.
     pub fn draws(&self) -> bool {
-        let phases = [&self.image_to_text, &self.joint];
         self.visual_input == VisualInput::Codes
-            && phases
-                .iter()
-                .any(|phase| phase.train.steps > 0 && phase.mixture.image > 0.0)
+            && self.phases().any(|(_, phase)| phase.mixture.image > 0.0)
     }
 }
 
@@ -180,14 +185,14 @@ pub struct BaseLm {
 }
 
 impl BaseLm {
-    /// The nano OPT that ships with the library.
+    /// The nano OPT that ships with the library, its weights kept in `weights`.
     ///
     /// # Errors
     ///
     /// [`RecipeError`] if a shipped file is damaged.
-    pub fn nano(device: &Device) -> Result<Self, RecipeError> {
+    pub fn nano(weights: Precision, device: &Device) -> Result<Self, RecipeError> {
         Ok(Self {
-            opt: seed_lm::nano::opt(device, burn::tensor::DType::F32)?,
+            opt: seed_lm::nano::opt(device, weights.dtype())?,
             tokenizer: Arc::new(TextTokenizer::from_json(seed_lm::nano::tokenizer_json())?),
             name: seed_lm::nano::BASE.to_owned(),
             identity: seed_lm::nano::opt_identity(),
@@ -333,14 +338,7 @@ impl LmTraining<'_> {
             adapter,
             vocabulary,
         };
-        let phases = [
-            ("image-to-text", &self.config.image_to_text),
-            ("joint", &self.config.joint),
-        ];
-        for (name, phase) in phases {
-            if phase.train.steps == 0 {
-                continue;
-            }
+        for (name, phase) in self.config.phases() {
             let (trained, outcome) = self.phase(name, phase, trainee, &base, &pictures, run)?;
             if let Outcome::Interrupted { step } = outcome {
                 return Ok(LmOutcome::Interrupted { stage: name, step });
