@@ -39,14 +39,15 @@ impl Stored for f16 {
     #[inline(always)]
     fn widened(self) -> f32 {
         const TWO_TO_112: f32 = f32::from_bits((127 + 112) << 23);
-        let bits = u32::from(self.to_bits());
-        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * TWO_TO_112;
+        // Sign and magnitude move to their places together; then the exponent gets f32's offset.
+        let bits = i32::from(self.to_bits() as i16);
+        let value = f32::from_bits((bits << 13) as u32 & 0x8fff_e000) * TWO_TO_112;
         let infinite = if bits & 0x7c00 == 0x7c00 {
             0x7f80_0000
         } else {
             0
         };
-        f32::from_bits(magnitude.to_bits() | infinite | (bits & 0x8000) << 16)
+        f32::from_bits(value.to_bits() | infinite)
     }
 }
 
