@@ -12,7 +12,7 @@ use std::{
 use burn::tensor::DType;
 use seed::{
     data::{Cache, PairSet, Question, TrainTransform},
-    device::{Precision, test_device},
+    device::test_device,
     eval::SetName,
     lm::{SavedLm, nano, save_lm},
     train::{
@@ -84,7 +84,7 @@ fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interru
         // Asked for before the first step, it ends each phase after one step.
         stop.request();
     }
-    let base = BaseLm::nano(Precision::F32, &device.clone().autodiff()).unwrap();
+    let base = BaseLm::nano(config.base_weights, &device.clone().autodiff()).unwrap();
     let before = values(&base.opt, &KeyMap::identity());
     let images = seed::tokenizer::nano::published().unwrap();
     let images = FrozenTokenizer::load(images, &device).unwrap();

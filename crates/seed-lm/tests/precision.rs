@@ -9,10 +9,13 @@ mod models;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::{DType, Tensor};
+use burn::{
+    module::Module,
+    tensor::{DType, Tensor},
+};
 use seed_device::{fused::keeps_eight_bit, test_device};
 use seed_lm::{
-    Layout, LmError, LoraConfig, Opt, OptConfig, VisualHead,
+    Adapter, Layout, LmError, LoraConfig, Opt, OptConfig, SeedLm, VisualHead,
     generation::{GenerationConfig, Prompt, generate},
 };
 
@@ -96,12 +99,7 @@ fn half_weights_generate_and_take_adapters() {
         let found = generate(&model, Prompt::Ids(vec![vec![2, 5, 9]]), &greedy).unwrap();
         assert_eq!(found.best()[0], without_cache(&model, &[2, 5, 9], 7));
 
-        let lora = LoraConfig {
-            rank: 2,
-            dropout: 0.0,
-            ..LoraConfig::default()
-        };
-        let adapter = adapter(&model, &lora, 63, &device);
+        let adapter = adapter(&model, &small_lora(), 63, &device);
         let plain = logits(&model, ids(TOKENS, &device));
         adapter.clone().attach(model.linears_mut()).unwrap();
         let attached = logits(&model, ids(TOKENS, &device));
@@ -153,12 +151,7 @@ fn eight_bits_are_close_and_take_adapters() {
         without_cache(&model, &[2, 5, 9, 14, 3, 7], 7)
     );
 
-    let lora = LoraConfig {
-        rank: 2,
-        dropout: 0.0,
-        ..LoraConfig::default()
-    };
-    let adapter = adapter(&model, &lora, 65, &device);
+    let adapter = adapter(&model, &small_lora(), 65, &device);
     let plain = logits(&model, tokens());
     adapter.clone().attach(model.linears_mut()).unwrap();
     assert!(apart(plain, logits(&model, tokens())) > 1e-2);
@@ -166,43 +159,50 @@ fn eight_bits_are_close_and_take_adapters() {
     assert!(refused.to_string().contains("merge the adapter first"));
 }
 
-/// In bf16 a frozen model gives nearly the losses of f32, and its adapter nearly the gradients, which are f32.
+/// The loss of [`TOKENS`] with activations of the given type, and the adapter's gradients, which are f32.
+fn loss_and_gradients(model: &SeedLm, adapter: &Adapter, activations: DType) -> (f32, Vec<f32>) {
+    let mut model = model.clone();
+    let device = model.opt.device();
+    adapter.clone().attach(model.opt.linears_mut()).unwrap();
+    let layout = Layout::full(6, &device);
+    let embeddings = model.embed(ids(TOKENS, &device)).cast(activations);
+    let places = Tensor::from_data([0i64, 1, 2, 3, 4, 6, 7, 8, 9, 10], &device);
+    let targets = Tensor::from_data([5i64, 9, 14, 3, 3, 17, 4, 29, 6, 11], &device);
+    let loss = model.log_likelihoods(embeddings, &layout, places, targets);
+    assert_eq!(loss.dtype(), DType::F32);
+    let loss = loss.mean().neg();
+    let gradients = loss.backward();
+    let mut found = Vec::new();
+    for (_, linear) in model.opt.linears_mut() {
+        if let Some(branch) = &linear.lora {
+            for factor in [&branch.a, &branch.b] {
+                let gradient = factor.val().grad(&gradients).unwrap();
+                assert_eq!(gradient.dtype(), DType::F32);
+                found.extend(numbers(gradient));
+            }
+        }
+    }
+    (loss.into_scalar(), found)
+}
+
+fn small_lora() -> LoraConfig {
+    LoraConfig {
+        rank: 2,
+        dropout: 0.0,
+        ..LoraConfig::default()
+    }
+}
+
+/// In bf16 a frozen model gives nearly the losses of f32, and its adapter nearly the gradients.
 #[test]
 fn bf16_activations_train_f32_adapters() {
     let _alone = alone();
     let device = test_device().autodiff();
     for config in configs() {
         let model = seed_lm(&config, VisualHead::Tied, 66, &device);
-        let settings = LoraConfig {
-            rank: 2,
-            dropout: 0.0,
-            ..LoraConfig::default()
-        };
-        let adapter = adapter(&model.opt, &settings, 67, &device);
-        let run = |dtype| {
-            let mut model = model.clone();
-            adapter.clone().attach(model.opt.linears_mut()).unwrap();
-            let layout = Layout::full(6, &device);
-            let embeddings = model.embed(ids(TOKENS, &device)).cast(dtype);
-            let places = Tensor::from_data([0i64, 1, 2, 3, 4, 6, 7, 8, 9, 10], &device);
-            let targets = Tensor::from_data([5i64, 9, 14, 3, 3, 17, 4, 29, 6, 11], &device);
-            let loss = model.log_likelihoods(embeddings, &layout, places, targets);
-            assert_eq!(loss.dtype(), DType::F32);
-            let loss = loss.mean().neg();
-            let gradients = loss.backward();
-            let mut found = Vec::new();
-            for (_, linear) in model.opt.linears_mut() {
-                if let Some(branch) = &linear.lora {
-                    for factor in [&branch.a, &branch.b] {
-                        let gradient = factor.val().grad(&gradients).unwrap();
-                        assert_eq!(gradient.dtype(), DType::F32);
-                        found.extend(numbers(gradient));
-                    }
-                }
-            }
-            (loss.into_scalar::<f32>(), found)
-        };
-        let (whole, half) = (run(DType::F32), run(DType::BF16));
+        let adapter = adapter(&model.opt, &small_lora(), 67, &device);
+        let whole = loss_and_gradients(&model, &adapter, DType::F32);
+        let half = loss_and_gradients(&model, &adapter, DType::BF16);
         let off = (whole.0 - half.0).abs() / whole.0;
         assert!(off > 0.0 && off < 1e-2, "{off}");
         // Of the whole gradient: ReLU lets other units through where rounding decides, which moves single elements far.
@@ -210,5 +210,37 @@ fn bf16_activations_train_f32_adapters() {
         let (a, b) = (whole.1, half.1);
         let cosine = product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt();
         assert!(cosine > 0.95, "{cosine}");
+    }
+}
+
+/// A frozen base kept in half precision trains its adapter as the same numbers in f32 do.
+#[test]
+fn half_weights_train_adapters_as_the_same_numbers_in_f32() {
+    let _alone = alone();
+    let device = test_device().autodiff();
+    for config in configs() {
+        let mut model = seed_lm(&config, VisualHead::Tied, 68, &device);
+        let adapter = adapter(&model.opt, &small_lora(), 69, &device);
+        for dtype in [DType::F16, DType::BF16] {
+            let init = || config.init(&device).unwrap();
+            model.opt = init()
+                .load(&checkpoint(&model.opt), dtype)
+                .unwrap()
+                .0
+                .no_grad();
+            let half = loss_and_gradients(&model, &adapter, DType::F32);
+            let rounded = checkpoint(&model.opt);
+            model.opt = init().load(&rounded, DType::F32).unwrap().0.no_grad();
+            let whole = loss_and_gradients(&model, &adapter, DType::F32);
+            assert!((half.0 - whole.0).abs() <= 1e-6 * whole.0, "{dtype:?}");
+            let largest = whole.1.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+            assert!(largest > 0.0);
+            for (half, whole) in half.1.iter().zip(&whole.1) {
+                assert!(
+                    (half - whole).abs() <= 1e-5 * largest,
+                    "{dtype:?}: {half} {whole}"
+                );
+            }
+        }
     }
 }
