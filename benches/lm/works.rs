@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use seed::{
     device::fused::EIGHT_BIT_BLOCK,
     lm::{
-        Adapter, Opt, OptConfig, Sequence, SequenceBatch,
+        Adapter, Layout, Opt, OptConfig, Sequence, SequenceBatch,
         generation::{GenerationConfig, Prompt, generate_with},
         log_likelihoods,
     },
@@ -233,6 +233,9 @@ fn train(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
             target: 0,
         })
         .collect();
+    let config = base.config();
+    let batch = SequenceBatch::padded(&sequences, config.pad, config.max_length)?;
+    let layout = batch.layout(device);
     adapter = Adapter::detach(base.linears_mut(), &settings).ok_or("the adapter is gone")?;
     let optimizer = AdamWConfig {
         weight_decay: 0.0,
@@ -244,7 +247,7 @@ fn train(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
         let begun = Instant::now();
         let mut model = base.clone();
         adapter.clone().attach(model.linears_mut())?;
-        let loss = losses(&model, &sequences, device)?.mean();
+        let loss = losses(&model, &batch, &layout, device).mean();
         let gradients = GradientsParams::from_grads(loss.backward(), &adapter);
         let norm = global_norm(&adapter, &gradients).ok_or("no gradients")?;
         let gradients = clip_by_norm(&adapter, gradients, norm.clone(), spec.clip);
@@ -282,12 +285,13 @@ fn decode(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
             true
         })?;
     }
-    let said = [&*spec.ids[0], &*answer.tokens].concat();
-    let sequence = Sequence {
-        ids: said,
+    let said = Sequence {
+        ids: [&*spec.ids[0], &*answer.tokens].concat(),
         target: spec.ids[0].len(),
     };
-    answer.losses = losses(&model, &[sequence], device)?
+    let config = model.config();
+    let batch = SequenceBatch::padded(&[said], config.pad, config.max_length)?;
+    answer.losses = losses(&model, &batch, &batch.layout(device), device)
         .into_data()
         .iter::<f64>()
         .collect();
@@ -295,11 +299,9 @@ fn decode(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
 }
 
 /// What each target costs.
-fn losses(model: &Opt, sequences: &[Sequence], device: &Device) -> Result<Tensor<1>, BoxError> {
-    let config = model.config();
-    let batch = SequenceBatch::padded(sequences, config.pad, config.max_length)?;
+fn losses(model: &Opt, batch: &SequenceBatch, layout: &Layout, device: &Device) -> Tensor<1> {
     let [places, targets] = batch.targets(device);
-    let hidden = model.forward(model.embed(batch.ids(device)), &batch.layout(device));
+    let hidden = model.forward(model.embed(batch.ids(device)), layout);
     let hidden = hidden.flatten::<2>(0, 1).select(0, places);
-    Ok(log_likelihoods(model.logits(hidden), targets).neg())
+    log_likelihoods(model.logits(hidden), targets).neg()
 }

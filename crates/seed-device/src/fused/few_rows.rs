@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::{
     EIGHT_BIT_BLOCK,
     flex::{FlexQTensor, FlexTensor, contiguous, slice, tensor},
-    widen::{Stored, eight_bit_blocks},
+    widen::{Stored, as_it_lies, eight_bit_blocks},
 };
 
 /// Rows up to which this is faster than the general product.
@@ -72,25 +72,24 @@ pub(super) fn few_rows_of_eight_bit(x: &FlexTensor, weight: &FlexQTensor) -> Opt
 
 fn product<W: Stored>(x: &FlexTensor, weight: &FlexTensor) -> Option<FlexTensor> {
     let [input, output] = [weight.shape()[0], weight.shape()[1]];
-    let lies = weight.is_contiguous();
-    let turned = weight.transpose(0, 1);
-    let weight = if lies { weight } else { &turned }.as_slice::<W>()?;
+    let (weight, turned) = as_it_lies(weight);
+    let weight = weight.as_slice::<W>()?;
     Some(by_columns(x, output, |sums, x, start| {
-        if lies {
-            Arch::new().dispatch(AddRows {
-                sums,
-                x,
-                input,
-                weight: &weight[start..],
-                stride: output,
-            });
-        } else {
+        if turned {
             let count = sums.len() * input / x.len();
             Arch::new().dispatch(MultiplyRows {
                 sums,
                 x,
                 input,
                 weight: &weight[start * input..][..count * input],
+            });
+        } else {
+            Arch::new().dispatch(AddRows {
+                sums,
+                x,
+                input,
+                weight: &weight[start..],
+                stride: output,
             });
         }
     }))

@@ -76,14 +76,15 @@ impl Kernels for Flex {
             .unwrap_or_else(|| composed::eight_bit_product::<Self>(x, weight))
     }
 
-    fn cast(x: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self> {
-        let wide = (dtype == DType::F32).then(|| widened(&x)).flatten();
-        wide.unwrap_or_else(|| Self::float_cast(x, dtype.into()))
+    fn cast(weight: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self> {
+        let wide = (dtype == DType::F32).then(|| widened(&weight)).flatten();
+        wide.unwrap_or_else(|| Self::float_cast(weight, dtype.into()))
     }
 
     fn widen_eight_bit(weight: QuantizedTensor<Self>, dtype: DType) -> FloatTensor<Self> {
-        let wide = (dtype == DType::F32).then(|| widened_eight_bit(&weight));
-        let wide = wide.flatten();
+        let wide = (dtype == DType::F32)
+            .then(|| widened_eight_bit(&weight))
+            .flatten();
         wide.unwrap_or_else(|| Self::dequantize(weight, dtype.into()))
     }
 

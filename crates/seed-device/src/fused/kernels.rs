@@ -32,9 +32,9 @@ pub trait Kernels: Backend {
         Self::float_matmul(x, weight)
     }
 
-    /// The same numbers in another type.
-    fn cast(x: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self> {
-        Self::float_cast(x, dtype.into())
+    /// A weight `[input, output]` in another type.
+    fn cast(weight: FloatTensor<Self>, dtype: DType) -> FloatTensor<Self> {
+        Self::float_cast(weight, dtype.into())
     }
 
     /// The numbers that a weight kept in 8 bits stands for.

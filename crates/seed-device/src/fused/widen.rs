@@ -65,24 +65,29 @@ pub(super) fn widened(weight: &FlexTensor) -> Option<FlexTensor> {
 }
 
 fn widened_from<W: Stored>(weight: &FlexTensor) -> Option<FlexTensor> {
-    if weight.is_contiguous() {
-        let narrow = weight.as_slice::<W>()?;
-        let mut wide = vec![0.0; narrow.len()];
-        wide.par_chunks_mut(RUN)
-            .zip(narrow.par_chunks(RUN))
-            .for_each(|(wide, narrow)| {
-                Arch::new().dispatch(|| {
-                    for (wide, narrow) in wide.iter_mut().zip(narrow) {
-                        *wide = narrow.widened();
-                    }
-                });
+    let (weight, turned) = as_it_lies(weight);
+    let narrow = weight.as_slice::<W>()?;
+    let mut wide = vec![0.0; narrow.len()];
+    wide.par_chunks_mut(RUN)
+        .zip(narrow.par_chunks(RUN))
+        .for_each(|(wide, narrow)| {
+            Arch::new().dispatch(|| {
+                for (wide, narrow) in wide.iter_mut().zip(narrow) {
+                    *wide = narrow.widened();
+                }
             });
-        return Some(tensor(wide, weight.shape()));
+        });
+    let wide = tensor(wide, weight.shape());
+    Some(if turned { wide.transpose(0, 1) } else { wide })
+}
+
+/// A matrix in the order in which its elements lie, and whether that is its transpose.
+pub(super) fn as_it_lies(weight: &FlexTensor) -> (FlexTensor, bool) {
+    if weight.is_contiguous() {
+        (weight.clone(), false)
+    } else {
+        (weight.transpose(0, 1), true)
     }
-    let turned = (weight.rank() == 2).then(|| weight.transpose(0, 1))?;
-    let lies = turned.is_contiguous();
-    lies.then(|| widened_from::<W>(&turned))?
-        .map(|wide| wide.transpose(0, 1))
 }
 
 /// A weight kept in blocks of 8 bits as the f32 that it stands for; none if its blocks are not
