@@ -12,10 +12,11 @@ use clap::Parser;
 use seed::{
     data::{Cache, Corpus},
     device::{DeviceSpec, Precision},
-    train::{
-        Existing, Outcome, ProgressMode, RunDir, RunInfo, StopFlag, load_config,
-        recipes::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of},
+    recipes::{
+        clip::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of},
+        stop_on_ctrl_c,
     },
+    train::{Existing, Outcome, ProgressMode, RunDir, RunInfo, load_config},
 };
 
 /// Tensors of a step are freed and asked for again at the next: an allocator that keeps its pages.
@@ -56,12 +57,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         config.activations = activations;
     }
     let corpus = Corpus::embedded()?;
-    let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;
+    let cache = Cache::open(Cache::default_dir()?, Cache::limit_from(None)?)?;
     let tokenizer = train_tokenizer_of(&corpus, config.clip.text.vocab_size)?;
     let info = RunInfo {
         config: serde_json::to_value(&config)?,
         seed: config.train.seed,
         device: arguments.device.to_string(),
+        outputs: &["clip.safetensors", "tokenizer.json"],
     };
     let existing = Existing::asked(arguments.resume, false);
     let mut run = RunDir::open("runs".as_ref(), &arguments.name, existing, &info)?;
@@ -73,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cache: &cache,
         device: &device,
     };
-    let trained = training.train(&mut run, ProgressMode::Auto, StopFlag::on_ctrl_c()?)?;
+    let trained = training.train(&mut run, ProgressMode::Auto, stop_on_ctrl_c()?)?;
     if let Outcome::Interrupted { step } = trained.outcome {
         println!("stopped after step {step}; go on with --resume");
     }

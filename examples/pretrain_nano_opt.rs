@@ -12,10 +12,11 @@ use clap::Parser;
 use seed::{
     data::{Corpus, TextTokenizer, train_byte_bpe, training_text},
     device::DeviceSpec,
-    train::{
-        Existing, Outcome, ProgressMode, RunDir, RunInfo, StopFlag, load_config,
-        recipes::{OptPretraining, OptPretrainingConfig},
+    recipes::{
+        language::{OptPretraining, OptPretrainingConfig},
+        stop_on_ctrl_c,
     },
+    train::{Existing, Outcome, ProgressMode, RunDir, RunInfo, load_config},
     weights::KeyMap,
 };
 
@@ -50,6 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         config: serde_json::to_value(&config)?,
         seed: config.train.seed,
         device: arguments.device.to_string(),
+        outputs: &["nano-bpe.json", "nano-opt.safetensors"],
     };
     let existing = Existing::asked(arguments.resume, false);
     let mut run = RunDir::open("runs".as_ref(), &arguments.name, existing, &info)?;
@@ -67,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         tokenizer: Arc::new(tokenizer),
         device: &device,
     };
-    let trained = training.train(&mut run, ProgressMode::Auto, StopFlag::on_ctrl_c()?)?;
+    let trained = training.train(&mut run, ProgressMode::Auto, stop_on_ctrl_c()?)?;
     if let Outcome::Interrupted { step } = trained.outcome {
         println!("stopped after step {step}; go on with --resume");
         return Ok(());

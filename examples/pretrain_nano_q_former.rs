@@ -11,10 +11,13 @@ use clap::Parser;
 use seed::{
     data::{Cache, Corpus},
     device::DeviceSpec,
-    train::{
-        Existing, ProgressMode, RunDir, RunInfo, StopFlag, load_config,
-        recipes::{FrozenParts, Splits, TokenizerTraining, TokenizerTrainingConfig},
+    recipes::{
+        Splits,
+        frozen::FrozenParts,
+        stop_on_ctrl_c,
+        tokenizer::{TokenizerTraining, TokenizerTrainingConfig},
     },
+    train::{Existing, ProgressMode, RunDir, RunInfo, load_config},
 };
 
 /// Tensors of a step are freed and asked for again at the next: an allocator that keeps its pages.
@@ -42,13 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let device = arguments.device.open()?;
     let config: TokenizerTrainingConfig = load_config(&arguments.config)?;
-    let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;
+    let cache = Cache::open(Cache::default_dir()?, Cache::limit_from(None)?)?;
     let corpus = Corpus::embedded()?;
     let splits = Splits::of_corpus(&corpus, config.render_size, &config.styles, &cache)?;
     let info = RunInfo {
         config: serde_json::to_value(&config)?,
         seed: config.stage_one.seed,
         device: arguments.device.to_string(),
+        outputs: &["tokens.safetensors"],
     };
     let existing = Existing::asked(arguments.resume, false);
     let mut run = RunDir::open("runs".as_ref(), &arguments.name, existing, &info)?;
@@ -59,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cache: &cache,
         device: &device,
         progress: ProgressMode::Auto,
-        stop: StopFlag::on_ctrl_c()?,
+        stop: stop_on_ctrl_c()?,
     };
     match training.train_token_encoder(&mut run)? {
         ControlFlow::Break(step) => println!("stopped after step {step}; go on with --resume"),

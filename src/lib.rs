@@ -10,6 +10,7 @@ pub use seed_eval as eval;
 pub use seed_lm as lm;
 pub use seed_nn as nn;
 pub use seed_parity as parity;
+pub use seed_recipes as recipes;
 pub use seed_tokenizer as tokenizer;
 pub use seed_train as train;
 pub use seed_weights as weights;

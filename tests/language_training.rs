@@ -1,6 +1,7 @@
 //! The language model's two phases on a handful of made-up pictures: they run, resume exactly, leave the base as it
 //! was, and what they save can be used.
 
+#[path = "tiny/squares.rs"]
 mod squares;
 
 use std::{
@@ -13,15 +14,16 @@ use burn::tensor::DType;
 use seed::{
     data::{Cache, PairSet, Question, TrainTransform},
     device::test_device,
-    eval::SetName,
-    lm::{SavedLm, nano, save_lm},
-    train::{
-        Existing, ProgressMode, RunDir, RunInfo, StopFlag,
-        recipes::{
-            BaseLm, EvaluationSet, FrozenTokenizer, LmEvaluation, LmOutcome, LmTraining,
-            LmTrainingConfig, Splits, VisualInput,
+    eval::{SetName, Share, language::PromptKind},
+    lm::{SavedLm, SeedLm, nano, save_lm},
+    recipes::{
+        EvaluationSet, RecipeError, Splits,
+        language::{
+            BaseLm, FrozenTokenizer, LmOutcome, LmTraining, LmTrainingConfig, UntrainedPrompts,
+            VisualInput,
         },
     },
+    train::{Existing, ProgressMode, RunDir, RunInfo, StopFlag},
     weights::{KeyMap, values},
 };
 use squares::Squares;
@@ -40,8 +42,9 @@ fn squares(count: usize) -> Squares {
 }
 
 fn config() -> LmTrainingConfig {
-    let mut config = LmTrainingConfig::nano().smoke();
-    config.views = 2;
+    let mut config = LmTrainingConfig::nano().unwrap().smoke().unwrap();
+    // One batch of codes: a stop that is asked for before the first step comes after it.
+    config.views = 1;
     config.transform = TrainTransform::new(64);
     config.lora.rank = 4;
     config.lora.dropout = 0.1;
@@ -55,6 +58,15 @@ fn config() -> LmTrainingConfig {
 
 /// One session of a run; true if it got to the end.
 fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interrupt: bool) -> bool {
+    try_session(folder, config, existing, interrupt).unwrap()
+}
+
+fn try_session(
+    folder: &Path,
+    config: &LmTrainingConfig,
+    existing: Existing,
+    interrupt: bool,
+) -> Result<bool, RecipeError> {
     let device = test_device();
     let set: Arc<dyn PairSet> = Arc::new(squares(8));
     let splits = Splits {
@@ -77,6 +89,7 @@ fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interru
         config: serde_json::to_value(config).unwrap(),
         seed: 42,
         device: "test".to_owned(),
+        outputs: &[],
     };
     let mut run = RunDir::open(folder, "run", existing, &info).unwrap();
     let stop = StopFlag::new();
@@ -99,9 +112,9 @@ fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interru
         progress: ProgressMode::Quiet,
         stop,
     };
-    let trainee = match training.train(&mut run).unwrap() {
+    let trainee = match training.train(&mut run)? {
         LmOutcome::Finished(trainee) => trainee,
-        LmOutcome::Interrupted { .. } => return false,
+        LmOutcome::Interrupted { .. } => return Ok(false),
     };
     assert!(
         before == values(&base.opt, &KeyMap::identity()),
@@ -116,38 +129,60 @@ fn session(folder: &Path, config: &LmTrainingConfig, existing: Existing, interru
     )
     .unwrap();
     let model = training.finished(&trainee).unwrap();
-    let judge = LmEvaluation {
-        training: &training,
-        model: &model,
-        most: 8,
-    };
-    let held_out = &splits.evaluations[0];
-    let text_tokenizer = images.text_tokenizer().unwrap();
-    let judged = judge.judge(held_out, text_tokenizer.as_ref()).unwrap();
+    check_scores(&training, &model);
+    if config.visual_input == VisualInput::Codes {
+        check_saved(run.path(), &model);
+    }
+    Ok(true)
+}
+
+/// Every kind of score is there, of as many pictures and prompts as there are.
+fn check_scores(training: &LmTraining<'_>, model: &SeedLm) {
+    let judge = training.evaluation(model, 8);
+    let held_out = &training.splits.evaluations[0];
+    let judged = judge.judge(held_out).unwrap();
     assert_eq!((judged.captions.pictures, judged.said.len()), (8, 8));
     assert!(judged.captions.perplexity.is_finite());
     let questions = judged.questions.unwrap();
-    assert_eq!((questions.questions, questions.blind), (8, 100.0));
+    assert_eq!(questions.questions, 8);
+    assert_eq!(questions.most_frequent_answer, Share::new(8, 8));
+    assert_eq!(questions.other_picture.of, 8);
     assert_eq!(judged.answers.len(), 8);
-    let draws = config.draws();
+    let draws = training.config.draws();
+    assert_eq!(judged.codes.is_some(), draws);
+    let prompts = UntrainedPrompts {
+        nouns: vec!["anvil".to_owned(), "birch".to_owned()],
+        ..UntrainedPrompts::default()
+    };
+    let report = judge.report(&prompts).unwrap();
+    // Every caption of the held-out set was trained on: there is recall and nothing else.
+    let kinds: Vec<PromptKind> = report.drawings.iter().map(|drawn| drawn.kind).collect();
     assert_eq!(
-        (judged.images.is_some(), !judged.drawn.is_empty()),
-        (draws, draws)
-    );
-    if config.visual_input == VisualInput::Codes {
-        let saved = SavedLm::open(run.path()).unwrap();
-        let base = nano::opt(&device, DType::F32).unwrap();
-        let loaded = saved.load(base, &device).unwrap();
-        let tables = [
-            (loaded.vocabulary.table(), model.vocabulary.table()),
-            (loaded.vocabulary.head(), model.vocabulary.head()),
-        ];
-        for (loaded, trained) in tables {
-            let difference = (loaded - trained).abs().max().into_data();
-            assert!(difference.iter::<f32>().all(|value| value < 1e-6));
+        kinds,
+        if draws {
+            vec![PromptKind::Recall]
+        } else {
+            vec![]
         }
+    );
+    assert_eq!(report.nouns.len(), if draws { 2 } else { 0 });
+    assert!(report.nouns.iter().all(|result| result.well_formed.of == 2));
+}
+
+/// What was saved is what was trained.
+fn check_saved(folder: &Path, model: &SeedLm) {
+    let device = test_device();
+    let saved = SavedLm::open(folder).unwrap();
+    let base = nano::opt(&device, DType::F32).unwrap();
+    let loaded = saved.load(base, &nano::opt_identity(), &device).unwrap();
+    let tables = [
+        (loaded.vocabulary.table(), model.vocabulary.table()),
+        (loaded.vocabulary.head(), model.vocabulary.head()),
+    ];
+    for (loaded, trained) in tables {
+        let difference = (loaded - trained).abs().max().into_data();
+        assert!(difference.iter::<f32>().all(|value| value < 1e-6));
     }
-    true
 }
 
 fn result(folder: &Path) -> [Vec<u8>; 2] {
@@ -205,4 +240,40 @@ fn a_phase_of_no_steps_is_left_out_but_not_both() {
     config.image_to_text.train.steps = 0;
     let error = config.validate().unwrap_err().to_string();
     assert!(error.contains("joint.train.steps"), "{error}");
+}
+
+/// A longer first phase would be trained on, and what stands on it thrown away without a word: it is refused.
+#[test]
+fn a_longer_first_phase_under_a_second_is_refused() {
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let mut config = config();
+    let folder = tempfile::tempdir().unwrap();
+    assert!(session(folder.path(), &config, Existing::Refuse, false));
+    config.image_to_text.train.steps += 2;
+    let resumed = try_session(folder.path(), &config, Existing::Resume, false);
+    let error = resumed.unwrap_err().to_string();
+    assert!(
+        error.contains("image_to_text.train.steps: 3 → 5"),
+        "{error}"
+    );
+    config.image_to_text.train.steps -= 2;
+    // The last phase may be made longer.
+    config.joint.train.steps += 1;
+    assert!(session(folder.path(), &config, Existing::Resume, false));
+}
+
+#[test]
+fn views_of_another_size_than_the_tokenizers_are_refused() {
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let mut config = config();
+    config.transform.size = 32;
+    let folder = tempfile::tempdir().unwrap();
+    let error = try_session(folder.path(), &config, Existing::Refuse, false);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("transform.size = 32"), "{error}");
+    assert!(error.contains("64"), "{error}");
 }

@@ -252,9 +252,9 @@ fn the_moving_average_is_the_running_mean_in_closed_form() {
             .set_require_grad(false);
     // Two vectors choose code 1, none chooses code 0.
     let vectors = Tensor::<3>::from_data([[[2.0], [4.0]]], &device);
-    let quantizer = quantizer.after_step(vectors, 1);
-    // Counts start at 1, sums at 0: code 1 has (0.5·0 + 0.5·6) / (0.5·1 + 0.5·2) = 2.
-    close(&numbers(quantizer.codebook()), &[-1.0, 2.0]);
+    let quantizer = quantizer.after_step(vectors, 1).quantizer;
+    // Counts start at 1 and sums at what the codes are: code 1 has (0.5·1 + 0.5·6) / (0.5·1 + 0.5·2) = 7/3.
+    close(&numbers(quantizer.codebook()), &[-1.0, 7.0 / 3.0]);
 }
 
 #[test]
@@ -276,10 +276,10 @@ fn dead_codes_come_back_as_vectors_of_the_batch() {
     );
     quantizer.embedding.weight = Param::from_tensor(far);
     let vectors = Tensor::<3>::from_data([[[1.0, 1.0], [-1.0, 1.0]]], &device);
-    let once = quantizer.after_step(vectors.clone(), 0);
+    let once = quantizer.after_step(vectors.clone(), 0).quantizer;
     // Two steps apart, so not yet.
     close(&numbers(once.codebook())[2..4], &[90.0, 90.0]);
-    let twice = once.after_step(vectors, 1);
+    let twice = once.after_step(vectors, 1).quantizer;
     for row in numbers(twice.codebook()).chunks(2).skip(1) {
         assert!(row == [1.0, 1.0] || row == [-1.0, 1.0], "{row:?}");
     }
@@ -296,7 +296,7 @@ fn the_first_batch_fills_the_codebook_and_keeps_its_training() {
     let quantizer = config.init(&device).unwrap();
     let id = quantizer.embedding.weight.id;
     let vectors = random([2, 3, 2], &device);
-    let quantizer = quantizer.after_step(vectors.clone(), 0);
+    let quantizer = quantizer.after_step(vectors.clone(), 0).quantizer;
     let drawn: Vec<Vec<f32>> = numbers(vectors.inner())
         .chunks(2)
         .map(<[_]>::to_vec)

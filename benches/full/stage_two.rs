@@ -4,13 +4,12 @@ use std::path::Path;
 
 use seed::{
     device::{Device, Precision},
+    recipes::tokenizer::{StageTwo, StageTwoBatch, StageTwoShapes},
     tokenizer::PublishedTokenizer,
-    train::{
-        BoxError, Recipe, TrainConfig,
-        recipes::{StageTwo, StageTwoBatch},
-    },
+    train::{BoxError, Recipe, TrainConfig},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     from_pixels::FromPixels,
@@ -56,7 +55,8 @@ pub(crate) fn run(
     let stage_two = || {
         let codes = config.codes.clone();
         let weights = Default::default();
-        StageTwo::new(codes, text, String::new(), weights, autodiff.clone())
+        let shapes = StageTwoShapes { text, image: None };
+        StageTwo::new(codes, shapes, Value::Null, weights, autodiff.clone())
     };
     let text_states = text.map_or_else(Vec::new, |[length, width]| {
         uniform_rows(pictures, length * width)
@@ -66,6 +66,7 @@ pub(crate) fn run(
         StageTwoBatch {
             embeddings: embeddings.clone(),
             text_states: text_states.clone(),
+            image_embeddings: Vec::new(),
         }
     })?;
     let cached_peak_mb = machine::peak_mb();

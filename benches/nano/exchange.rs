@@ -20,21 +20,24 @@ use seed::{
     data::{Cache, Corpus, EvalTransform, LoaderConfig, Normalize, TokenBatch},
     device::{Device, seed},
     encoders::clip_keys,
+    recipes::{
+        Splits,
+        clip::{ClipPretraining, ClipPretrainingConfig, training_concepts},
+        frozen::{FrozenParts, FrozenRows, Views},
+        tokenizer::{
+            StageTwoRows, TokenizerTraining, TokenizerTrainingConfig, stage_one_batch,
+            stage_one_loader, stage_two_batch, stage_two_loader,
+        },
+    },
     tokenizer::{
         CodebookInit, LABEL_SMOOTHING, TokenEncoder, TokenEncoderConfig, code_autoencoder_keys,
         token_encoder_keys,
     },
-    train::{
-        BoxError, ProgressMode, StopFlag, TrainConfig,
-        recipes::{
-            ClipPretraining, ClipPretrainingConfig, FrozenParts, FrozenRows, Splits,
-            TokenizerTraining, TokenizerTrainingConfig, Views, stage_one_batch, stage_one_loader,
-            stage_two_batch, stage_two_loader, training_concepts,
-        },
-    },
+    train::{BoxError, ProgressMode, StopFlag, TrainConfig},
     weights::{Checkpoint, KeyMap, load, save},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{steps::to_measure, works::clip_trainee_keys};
 
@@ -72,8 +75,8 @@ impl Spec {
     /// logs and checkpoints inside the measured steps.
     pub(crate) fn measure(warmup: u64, steps: u64, threads: usize) -> Result<Self, BoxError> {
         let mut spec = Self {
-            tokenizer: TokenizerTrainingConfig::nano(),
-            clip: ClipPretrainingConfig::nano(),
+            tokenizer: TokenizerTrainingConfig::nano()?,
+            clip: ClipPretrainingConfig::nano()?,
             label_smoothing: LABEL_SMOOTHING,
             concepts: training_concepts(&Corpus::embedded()?).len(),
             warmup,
@@ -134,8 +137,7 @@ pub(crate) struct Data {
     pub(crate) frozen: FrozenParts,
     pub(crate) cache: Cache,
     pub(crate) image_tokens: FrozenRows,
-    pub(crate) embeddings: FrozenRows,
-    pub(crate) text_states: FrozenRows,
+    pub(crate) rows: StageTwoRows,
 }
 
 impl Data {
@@ -149,7 +151,7 @@ impl Data {
         device: &Device,
     ) -> Result<Self, BoxError> {
         let config = &spec.tokenizer;
-        let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;
+        let cache = Cache::open(Cache::default_dir()?, Cache::limit_from(None)?)?;
         let corpus = Corpus::embedded()?;
         let splits = Splits::of_corpus(&corpus, config.render_size, &config.styles, &cache)?;
         let splits = splits.limited(PAIRS);
@@ -170,31 +172,26 @@ impl Data {
             seed: SEED,
         };
         let image_tokens = training.image_tokens(&splits.renderings, &views)?;
-        let embeddings = training.embeddings(tokens, "bench", &image_tokens)?;
+        let embeddings = training.embeddings(tokens, &image_tokens)?;
         let head = config.model.codes.text_head.as_ref();
         let head = head.ok_or("the nano tokenizer has lost its text head")?;
-        let shape = [head.reverse.queries, head.target_width];
-        let FrozenParts {
-            text,
-            identity,
-            tokenizer,
-            ..
-        } = &frozen;
-        let text_states = training.frozen_cache().text_states(
-            text,
-            identity,
-            tokenizer,
+        let texts = training.frozen_cache().text_states(
+            &frozen.text,
             splits.train().as_ref(),
-            shape,
+            head.reverse.queries,
         )?;
+        let rows = StageTwoRows {
+            embeddings,
+            texts: Some(texts),
+            images: None,
+        };
         Ok(Self {
             corpus,
             splits,
             frozen,
             cache,
             image_tokens,
-            embeddings,
-            text_states,
+            rows,
         })
     }
 
@@ -203,7 +200,7 @@ impl Data {
         ClipPretraining {
             config: &spec.clip,
             corpus: &self.corpus,
-            tokenizer: Arc::clone(&self.frozen.tokenizer),
+            tokenizer: Arc::clone(&self.frozen.text.tokenizer),
             cache: &self.cache,
             device,
         }
@@ -226,18 +223,21 @@ pub(crate) fn prepare(folder: &Path, spec: &Spec, device: &Device) -> Result<(),
     let items = first(
         stage_one_loader(data.splits.train(), &data.image_tokens, vary, loader)?.steps(0, 1)?,
     )?;
-    let batch = stage_one_batch(items, &data.frozen.tokenizer, spec.tokenizer.text_length)?;
+    let tokenizer = &data.frozen.text.tokenizer;
+    let batch = stage_one_batch(items, tokenizer, spec.tokenizer.text_length)?;
     inputs.rows("image_tokens", batch.image_tokens, &data.image_tokens.shape);
     inputs.texts("", batch.captions);
     inputs.ints("concepts", batch.concepts);
 
     let config = &spec.tokenizer.stage_two;
     let loader = LoaderConfig::new(config.batch_size, SEED);
-    let loader = stage_two_loader(&data.embeddings, Some(&data.text_states), loader)?;
+    let loader = stage_two_loader(&data.rows, loader)?;
     let batch = stage_two_batch(first(loader.steps(0, 1)?)?);
     let rows = batch.embeddings.clone();
-    inputs.rows("embeddings", batch.embeddings, &data.embeddings.shape);
-    inputs.rows("text_states", batch.text_states, &data.text_states.shape);
+    let shapes = data.rows.shapes();
+    let text = shapes.text.ok_or("there is no text target")?;
+    inputs.rows("embeddings", batch.embeddings, &data.rows.embeddings.shape);
+    inputs.rows("text_states", batch.text_states, &text);
     let size = model.image.image_size;
     let transform = EvalTransform::new(size as u32);
     let pictures = (0..config.batch_size)
@@ -251,14 +251,17 @@ pub(crate) fn prepare(folder: &Path, spec: &Spec, device: &Device) -> Result<(),
     // A codebook of the batch's own vectors, as training has it after its first step: codes that mean
     // something, so that comparing them does.
     let mut codes = model.codes.init(device)?;
-    let [positions, width] = data.embeddings.shape;
+    let [positions, width] = data.rows.embeddings.shape;
     let shape = [rows.len(), positions, width];
     let vectors = Tensor::from_data(TensorData::new(rows.concat(), shape), device);
     let vectors = codes.code_vectors(vectors);
-    codes.quantize = codes.quantize.after_step(vectors, 0);
+    codes.quantize = codes.quantize.after_step(vectors, 0).quantizer;
     store(&codes, folder, "codes", &code_autoencoder_keys())?;
 
-    let clip = spec.clip.recipe(spec.concepts, device).init()?;
+    let clip = spec
+        .clip
+        .recipe(spec.concepts, Value::Null, device)
+        .init()?;
     store(&clip, folder, "clip", &clip_trainee_keys())?;
     let training = data.clip(spec, device);
     let batch = training.collate(first(training.loader()?.steps(0, 1)?)?)?;

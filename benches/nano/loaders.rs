@@ -8,10 +8,8 @@ use std::{
 use seed::{
     data::{DataError, Loader, LoaderConfig},
     device::Device,
-    train::{
-        BoxError, MetricsLine, ProgressMode, Recipe, TrainConfig, Trainer, read_metrics,
-        recipes::{stage_one_batch, stage_one_loader, stage_two_batch, stage_two_loader},
-    },
+    recipes::tokenizer::{stage_one_batch, stage_one_loader, stage_two_batch, stage_two_loader},
+    train::{BoxError, MetricsLine, ProgressMode, Recipe, TrainConfig, Trainer, read_metrics},
 };
 
 use crate::{
@@ -39,7 +37,7 @@ pub(crate) fn run(spec: &Spec, folder: &Path, device: &Device) -> Result<Answer,
         config(train),
     )?;
     let collate = |items| {
-        let (tokenizer, length) = (&data.frozen.tokenizer, spec.tokenizer.text_length);
+        let (tokenizer, length) = (&data.frozen.text.tokenizer, spec.tokenizer.text_length);
         Ok(stage_one_batch(items, tokenizer, length)?)
     };
     let stage_one = Feed {
@@ -51,7 +49,7 @@ pub(crate) fn run(spec: &Spec, folder: &Path, device: &Device) -> Result<Answer,
 
     let train = &spec.tokenizer.stage_two;
     let (recipe, model) = works::stage_two(spec, folder, &autodiff)?;
-    let loader = stage_two_loader(&data.embeddings, Some(&data.text_states), config(train))?;
+    let loader = stage_two_loader(&data.rows, config(train))?;
     let stage_two = Feed {
         work: Work::StageTwo,
         loader: &loader,

@@ -8,19 +8,20 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 use seed::{
     device::Device,
     encoders::nano,
+    recipes::{
+        clip::{ClipBatch, ClipRecipe, ClipTrainee},
+        tokenizer::{
+            Positives, Similarity, StageOne, StageOneBatch, StageTwo, StageTwoBatch, StageTwoShapes,
+        },
+    },
     tokenizer::{
         CodeAutoencoder, SeedTokenizer, TokenEncoder, code_autoencoder_keys, token_encoder_keys,
     },
-    train::{
-        BoxError, MetricsLine, Recipe, TrainConfig, read_metrics,
-        recipes::{
-            ClipBatch, ClipRecipe, ClipTrainee, Positives, Similarity, StageOne, StageOneBatch,
-            StageTwo, StageTwoBatch,
-        },
-    },
+    train::{BoxError, MetricsLine, Recipe, TrainConfig, read_metrics},
     weights::KeyMap,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     exchange::{Batches, Spec, fetch},
@@ -133,6 +134,7 @@ pub(crate) fn run(
             let batch = || StageTwoBatch {
                 embeddings: embeddings.clone(),
                 text_states: text_states.clone(),
+                image_embeddings: Vec::new(),
             };
             train(
                 &recipe,
@@ -197,9 +199,8 @@ pub(crate) fn stage_one(
 ) -> Result<(StageOne, TokenEncoder), BoxError> {
     let image = &spec.tokenizer.model.image;
     let recipe = StageOne {
-        tokens: spec.tokenizer.model.tokens.clone(),
         image_tokens: [image.tokens(), image.width],
-        inputs: String::new(),
+        identity: Value::Null,
         positives: Positives::Concept,
         similarity: Similarity::LastQuery,
         captioning: None,
@@ -219,8 +220,11 @@ pub(crate) fn stage_two(
     let head = codes.text_head.as_ref();
     let recipe = StageTwo::new(
         codes.clone(),
-        head.map(|head| [head.reverse.queries, head.target_width]),
-        String::new(),
+        StageTwoShapes {
+            text: head.map(|head| [head.reverse.queries, head.target_width]),
+            image: None,
+        },
+        Value::Null,
         spec.tokenizer.weights,
         device.clone(),
     );
@@ -249,7 +253,7 @@ pub(crate) fn clip(
     folder: &Path,
     device: &Device,
 ) -> Result<(ClipRecipe, ClipTrainee), BoxError> {
-    let recipe = spec.clip.recipe(spec.concepts, device);
+    let recipe = spec.clip.recipe(spec.concepts, Value::Null, device);
     let model = fetch(recipe.init()?, folder, "clip", &clip_trainee_keys())?;
     Ok((recipe, model))
 }

@@ -1,14 +1,15 @@
 //! Stage II's step from pixels, beside which the step from the cache is measured.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::{
+    module::ParamId,
+    tensor::{Tensor, TensorData},
+};
 use seed::{
     device::Device,
     encoders::EvaVit,
+    recipes::tokenizer::{StageTwo, StageTwoBatch},
     tokenizer::{CodeAutoencoder, TokenEncoder},
-    train::{
-        Losses, Recipe,
-        recipes::{StageTwo, StageTwoBatch},
-    },
+    train::{Losses, Recipe, Updated},
 };
 use serde_json::Value;
 
@@ -44,11 +45,16 @@ impl Recipe for FromPixels {
         let batch = StageTwoBatch {
             embeddings: embeddings.collect(),
             text_states,
+            image_embeddings: Vec::new(),
         };
         self.stage_two.loss(model, batch)
     }
 
-    fn after_update(&self, model: CodeAutoencoder, step: u64) -> CodeAutoencoder {
+    fn replaced_parameters(&self, model: &CodeAutoencoder) -> Vec<ParamId> {
+        self.stage_two.replaced_parameters(model)
+    }
+
+    fn after_update(&self, model: CodeAutoencoder, step: u64) -> Updated<CodeAutoencoder> {
         self.stage_two.after_update(model, step)
     }
 }

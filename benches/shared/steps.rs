@@ -68,6 +68,7 @@ pub(crate) fn scratch_run(folder: &Path) -> Result<(tempfile::TempDir, RunDir), 
         config: Value::Null,
         seed: 42,
         device: String::new(),
+        outputs: &[],
     };
     let run = RunDir::open(scratch.path(), "bench", Existing::Refuse, &info)?;
     Ok((scratch, run))

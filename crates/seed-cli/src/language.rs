@@ -3,16 +3,17 @@
 use std::{error::Error, io::Write, path::PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use rayon::prelude::*;
 use seed_data::{DataError, EvalTransform, Normalize, PictureOptions, TextTokenizer, read_picture};
+use seed_eval::white_space;
 use seed_lm::{
-    Encode, Example, LmAbout, SavedLm, SeedLm, Template,
+    Encode, Example, LmAbout, Opt, SavedLm, SeedLm, Template,
     generation::{Decoding, GenerationConfig, Prompt, generate, generate_with},
     nano,
 };
+use seed_recipes::language::{BaseLm, code_vectors, encode};
 use seed_tokenizer::{SeedConfig, SeedTokenizer};
-use seed_train::recipes::{BaseLm, code_vectors, encode};
 
 use crate::model::{Model, ModelArguments};
 
@@ -26,54 +27,96 @@ pub(crate) struct LanguageArguments {
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelArguments,
+    pub(crate) model: ModelArguments,
 }
 
-/// How tokens are chosen, as arguments of a command.
+/// How tokens are chosen, as arguments of a command that takes the most probable ones by itself.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Decoding")]
 pub(crate) struct DecodingArguments {
-    /// Search with so many hypotheses side by side; the result comes at once, at the end.
-    #[arg(long, value_name = "N", conflicts_with_all = ["temperature", "top_k", "top_p"])]
+    /// Search with so many hypotheses side by side, instead of taking the most probable token each time; the result comes
+    /// at once, at the end.
+    #[arg(long, value_name = "N", conflicts_with = SAMPLING)]
     beams: Option<usize>,
     /// Exponent of the length that beams' scores are divided by.
     #[arg(long, value_name = "X", default_value_t = 1.0, requires = "beams")]
     length_penalty: f64,
-    /// Draw tokens at random, from scores divided by this.
+    #[command(flatten)]
+    sampling: SamplingArguments,
+}
+
+impl DecodingArguments {
+    /// Up to so many tokens, chosen as asked.
+    pub(crate) fn generation(&self, max_new_tokens: usize) -> GenerationConfig {
+        let otherwise = self.beams.map_or(Decoding::Greedy, |beams| Decoding::Beam {
+            beams,
+            length_penalty: self.length_penalty,
+            early_stopping: false,
+        });
+        self.sampling.generation(max_new_tokens, otherwise)
+    }
+}
+
+/// What makes [`SamplingArguments`] draw: beams exclude it.
+pub(crate) const SAMPLING: &str = "sampling";
+
+/// Tokens drawn at random, and penalties, as arguments of a command.
+#[derive(Debug, Args)]
+#[group(skip)]
+#[command(
+    next_help_heading = "Decoding",
+    group = ArgGroup::new(SAMPLING).args(["temperature", "top_k", "top_p"]).multiple(true)
+)]
+pub(crate) struct SamplingArguments {
+    /// Draw tokens at random, from scores divided by this; by 1 where only --top-k or --top-p asks for draws.
     #[arg(long, value_name = "X")]
     temperature: Option<f64>,
-    /// Draw among so many of the most probable tokens.
+    /// Draw among so many of the most probable tokens; without it, or with 0, among all.
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
-    /// Draw among the most probable tokens that together have this share.
+    /// Draw among the most probable tokens that together have this share; without it among all.
     #[arg(long, value_name = "X")]
     top_p: Option<f64>,
     /// Seed of the draws.
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", default_value_t = 42, requires = SAMPLING)]
     seed: u64,
     /// Weaken tokens that have occurred by this factor.
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     repetition_penalty: f64,
 }
 
-impl DecodingArguments {
-    fn decoding(&self) -> Decoding {
-        if let Some(beams) = self.beams {
-            return Decoding::Beam {
-                beams,
-                length_penalty: self.length_penalty,
-                early_stopping: false,
-            };
+impl SamplingArguments {
+    /// Up to so many tokens, drawn if that was asked for, chosen as by `otherwise` if not.
+    pub(crate) fn generation(
+        &self,
+        max_new_tokens: usize,
+        otherwise: Decoding,
+    ) -> GenerationConfig {
+        let asked = self.temperature.is_some() || self.top_k.is_some() || self.top_p.is_some();
+        let decoding = if asked {
+            Decoding::Sample {
+                temperature: self.temperature.unwrap_or(1.0),
+                top_k: self.top_k.unwrap_or(0),
+                top_p: self.top_p.unwrap_or(1.0),
+                seed: self.seed,
+            }
+        } else {
+            otherwise
+        };
+        GenerationConfig {
+            repetition_penalty: self.repetition_penalty,
+            decoding,
+            ..GenerationConfig::greedy(max_new_tokens, None)
         }
-        if self.temperature.is_none() && self.top_k.is_none() && self.top_p.is_none() {
-            return Decoding::Greedy;
-        }
-        Decoding::Sample {
-            temperature: self.temperature.unwrap_or(1.0),
-            top_k: self.top_k.unwrap_or(0),
-            top_p: self.top_p.unwrap_or(1.0),
-            seed: self.seed,
-        }
+    }
+}
+
+/// How a command reads pictures: as a person sees them, or for `reference` as the reference does.
+pub(crate) fn picture_options(reference: bool) -> PictureOptions {
+    if reference {
+        PictureOptions::reference()
+    } else {
+        PictureOptions::default()
     }
 }
 
@@ -90,18 +133,42 @@ pub(crate) struct Language {
 impl LanguageArguments {
     /// Loads everything, and checks that it belongs together.
     pub(crate) fn load(&self) -> Result<Language, Box<dyn Error>> {
-        let saved = match &self.lm {
-            Some(folder) => SavedLm::open(folder)?,
-            None => nano::saved()?,
-        };
+        let saved = self.saved()?;
         let Model {
             tokenizer: images,
             config: images_config,
             device,
         } = self.model.load(self.model.open()?)?;
-        let base = match &self.base {
-            Some(folder) => BaseLm::open(folder, self.model.dtype, &device)?,
-            None if saved.about.base == nano::BASE => BaseLm::nano(self.model.dtype, &device)?,
+        let BaseLm {
+            opt,
+            tokenizer,
+            identity,
+            ..
+        } = self.base(&saved, &device)?;
+        let model = Self::joined(&saved, opt, &identity, (&images, &images_config))?;
+        Ok(Language {
+            model,
+            about: saved.about,
+            text: TextTokenizer::clone(&tokenizer),
+            images,
+            images_config,
+            device,
+        })
+    }
+
+    /// What was trained, not yet joined with its base.
+    pub(crate) fn saved(&self) -> Result<SavedLm, Box<dyn Error>> {
+        Ok(match &self.lm {
+            Some(folder) => SavedLm::open(folder)?,
+            None => nano::saved()?,
+        })
+    }
+
+    /// The language model that it stands on.
+    pub(crate) fn base(&self, saved: &SavedLm, device: &Device) -> Result<BaseLm, Box<dyn Error>> {
+        Ok(match &self.base {
+            Some(folder) => BaseLm::open(folder, self.model.dtype, device)?,
+            None if saved.about.base == nano::BASE => BaseLm::nano(self.model.dtype, device)?,
             None => {
                 let base = &saved.about.base;
                 return Err(format!(
@@ -109,10 +176,19 @@ impl LanguageArguments {
                 )
                 .into());
             }
-        };
+        })
+    }
+
+    /// Both as one, if base and image tokenizer are those that it was trained with.
+    pub(crate) fn joined(
+        saved: &SavedLm,
+        base: Opt,
+        base_identity: &str,
+        (images, config): (&SeedTokenizer, &SeedConfig),
+    ) -> Result<SeedLm, Box<dyn Error>> {
         let visual = &saved.about.model.visual;
-        let quantizer = &images_config.codes.quantizer;
-        let found = [quantizer.codes, images_config.tokens.tokens()];
+        let quantizer = &config.codes.quantizer;
+        let found = [quantizer.codes, config.tokens.tokens()];
         let expected = [visual.codes, visual.per_image];
         if found != expected {
             return Err(format!(
@@ -122,8 +198,9 @@ impl LanguageArguments {
             )
             .into());
         }
-        let model = saved.load(base.opt, &device)?;
-        let vectors = code_vectors(&images, visual.vectors);
+        let device = base.embed_tokens.weight.val().device();
+        let model = saved.load(base, base_identity, &device)?;
+        let vectors = code_vectors(images, visual.vectors);
         let own = model.vocabulary.codebook.val();
         let size = own.clone().abs().max();
         let apart = (vectors.dims() == own.dims())
@@ -135,26 +212,23 @@ impl LanguageArguments {
                  was trained with by --checkpoint"
                 .into());
         }
-        Ok(Language {
-            model,
-            about: saved.about,
-            text: TextTokenizer::clone(&base.tokenizer),
-            images,
-            images_config,
-            device,
-        })
+        Ok(model)
     }
 }
 
 impl Language {
     /// The codes of some pictures.
-    pub(crate) fn codes(&self, pictures: &[PathBuf]) -> Result<Vec<Vec<i64>>, Box<dyn Error>> {
+    pub(crate) fn codes(
+        &self,
+        pictures: &[PathBuf],
+        options: &PictureOptions,
+    ) -> Result<Vec<Vec<i64>>, Box<dyn Error>> {
         let size = self.images_config.image.image_size;
         let transform = EvalTransform::new(size as u32);
         let pixels = pictures
             .par_iter()
             .map(|picture| {
-                let picture = read_picture(picture, &PictureOptions::default())?;
+                let picture = read_picture(picture, options)?;
                 Ok(transform.tensor(&picture, &Normalize::clip()))
             })
             .collect::<Result<Vec<Vec<f32>>, DataError>>()?;
@@ -166,8 +240,13 @@ impl Language {
     }
 
     /// The codes of one picture.
-    pub(crate) fn codes_of(&self, picture: &PathBuf) -> Result<Vec<i64>, Box<dyn Error>> {
-        Ok(self.codes(std::slice::from_ref(picture))?.swap_remove(0))
+    pub(crate) fn codes_of(
+        &self,
+        picture: &PathBuf,
+        options: &PictureOptions,
+    ) -> Result<Vec<i64>, Box<dyn Error>> {
+        let pictures = std::slice::from_ref(picture);
+        Ok(self.codes(pictures, options)?.swap_remove(0))
     }
 
     /// How its sequences are put together.
@@ -180,11 +259,10 @@ impl Language {
         &self,
         template: &Template,
         example: &Example<'_>,
-        decoding: &DecodingArguments,
-        most: usize,
+        generation: &GenerationConfig,
         out: &mut impl Write,
     ) -> Result<String, Box<dyn Error>> {
-        let config = self.text_config(decoding, most);
+        let config = self.for_text(generation);
         let mut ids = Vec::new();
         let mut said = String::new();
         let mut failed = None;
@@ -196,7 +274,9 @@ impl Language {
                 ids.push(id);
                 // A character may end in a later token: only what is whole is shown.
                 let text = self.text.decode(&ids).unwrap_or_default();
-                let shown = text.trim_start().trim_end_matches('\u{fffd}');
+                let shown = text
+                    .trim_start_matches(white_space::is_space)
+                    .trim_end_matches('\u{fffd}');
                 if let Some(new) = shown
                     .strip_prefix(said.as_str())
                     .filter(|new| !new.is_empty())
@@ -211,7 +291,7 @@ impl Language {
             return Err(error.into());
         }
         let text = self.text.decode(&generated.best().swap_remove(0))?;
-        let text = text.trim().to_owned();
+        let text = white_space::strip(&text).to_owned();
         if said.is_empty() {
             // Beams come at the end.
             write!(out, "{text}")?;
@@ -224,10 +304,9 @@ impl Language {
         &self,
         template: &Template,
         examples: &[Example<'_>],
-        decoding: &DecodingArguments,
-        most: usize,
+        generation: &GenerationConfig,
     ) -> Result<Vec<String>, Box<dyn Error>> {
-        let config = self.text_config(decoding, most);
+        let config = self.for_text(generation);
         let prompts = examples
             .iter()
             .map(|example| self.prompt(template, example))
@@ -236,7 +315,7 @@ impl Language {
         let texts = generated
             .best()
             .into_iter()
-            .map(|ids| Ok(self.text.decode(&ids)?.trim().to_owned()));
+            .map(|ids| Ok(white_space::strip(&self.text.decode(&ids)?).to_owned()));
         texts.collect()
     }
 
@@ -256,7 +335,10 @@ impl Language {
         let mut prompt = self.prompt(&self.about.templates.text_to_image, &example)?;
         // An image is asked for: its first mark is given.
         prompt.push(ids.open());
-        let config = self.config(decoding, ids.per_image + 1, grammar);
+        let config = GenerationConfig {
+            grammar: grammar.then(|| ids.into()),
+            ..decoding.generation(ids.per_image + 1)
+        };
         let mut failed = None;
         let generated = generate_with(&self.model, Prompt::Ids(vec![prompt]), &config, |_, id| {
             if let Some(code) = ids.code(id) {
@@ -283,21 +365,11 @@ impl Language {
     }
 
     /// How text is generated: up to OPT's end token, without codes outside an image.
-    fn text_config(&self, decoding: &DecodingArguments, most: usize) -> GenerationConfig {
+    fn for_text(&self, generation: &GenerationConfig) -> GenerationConfig {
         GenerationConfig {
             end: Some(self.about.model.opt.end),
-            ..self.config(decoding, most, true)
-        }
-    }
-
-    fn config(&self, decoding: &DecodingArguments, most: usize, grammar: bool) -> GenerationConfig {
-        GenerationConfig {
-            max_new_tokens: most,
-            min_new_tokens: 0,
-            end: None,
-            repetition_penalty: decoding.repetition_penalty,
-            decoding: decoding.decoding(),
-            grammar: grammar.then(|| self.model.ids().into()),
+            grammar: Some(self.model.ids().into()),
+            ..generation.clone()
         }
     }
 }

@@ -6,6 +6,7 @@ mod arguments;
 mod commands;
 mod language;
 mod model;
+mod outcome;
 mod output;
 mod pictures;
 
@@ -14,21 +15,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use arguments::Cli;
+use outcome::Status;
 
 /// Activations are freed and asked for again with each batch: an allocator that keeps its pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// What a command's success looks like from outside; the numbers are in `arguments::EXIT_CODES`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    /// All was done.
-    Done,
-    /// Some inputs were left out, and named on the way; or a check did not pass.
-    Partly,
-}
-
-type Outcome = Result<Status, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -1,62 +1,16 @@
 //! The program as a user meets it: what it prints, what it leaves behind, how it ends.
 
+mod running;
+
 use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
-use image::{Rgb, RgbImage};
-use serde_json::{Value, json};
-
-fn seed(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_seed"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
-
-#[track_caller]
-fn ok(arguments: &[&str]) -> String {
-    let output = seed(arguments);
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        stderr(&output)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Three pictures that a nano tokenizer tells apart, in a fresh folder.
-fn pictures() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, colour, side) in [
-        ("a", [200, 30, 30], 40),
-        ("b", [20, 160, 60], 70),
-        ("c", [240, 220, 40], 64),
-    ] {
-        let mut picture = RgbImage::from_pixel(side, side, Rgb([255, 255, 255]));
-        for (x, y, pixel) in picture.enumerate_pixels_mut() {
-            if (x + 2 * y) % side < side / 2 {
-                *pixel = Rgb(colour);
-            }
-        }
-        picture
-            .save(folder.path().join(format!("{name}.png")))
-            .unwrap();
-    }
-    folder
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use running::{ok, pictures, seed, stderr, text};
+use serde_json::Value;
 
 /// The codes of every line of the text format.
 fn codes(output: &str) -> Vec<Vec<u32>> {
@@ -233,125 +187,6 @@ fn a_picture_becomes_words_and_words_become_codes() {
     let output = seed(&["caption", "no-such-picture.png"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).contains("no-such-picture.png"));
-}
-
-/// A file of JSON in a folder, by its path.
-fn json_file(folder: &Path, name: &str, value: &Value) -> String {
-    let path = folder.join(name);
-    fs::write(&path, value.to_string()).unwrap();
-    text(&path).to_owned()
-}
-
-#[test]
-fn captions_of_a_benchmark_are_scored_from_its_own_files() {
-    let folder = pictures();
-    let images = text(folder.path());
-    let said = ok(&["caption", text(&folder.path().join("a.png"))]);
-    let wrong = "zebras discuss philosophy";
-    let captions = json_file(
-        folder.path(),
-        "captions.json",
-        &json!({
-            "images": [{ "id": 7, "file_name": "a.png" }, { "id": 9, "file_name": "b.png" }],
-            "annotations": [
-                { "id": 1, "image_id": 7, "caption": said.trim() },
-                { "id": 2, "image_id": 9, "caption": wrong },
-            ],
-        }),
-    );
-    let predictions = folder.path().join("said.json");
-    let coco = [
-        "eval",
-        "captions",
-        "--benchmark",
-        "coco",
-        "--images",
-        images,
-    ];
-    let arguments = [
-        &coco[..],
-        &[
-            "--annotations",
-            &captions,
-            "--predictions",
-            text(&predictions),
-        ],
-    ]
-    .concat();
-    let table = ok(&arguments);
-    assert!(table.contains("CIDEr") && table.contains("all"), "{table}");
-    let kept: Value = serde_json::from_slice(&fs::read(&predictions).unwrap()).unwrap();
-    assert_eq!(kept[0]["image_id"], 7);
-    assert_eq!(kept[0]["caption"].as_str().unwrap(), said.trim());
-    let first = [&arguments[..], &["--first", "1", "--format", "json"]].concat();
-    let scores: Value = serde_json::from_str(&ok(&first)).unwrap();
-    assert_eq!(scores[0]["images"], 1);
-    assert!(scores[0]["rouge_l"].as_f64().unwrap() > 0.99, "{scores}");
-}
-
-#[test]
-fn questions_of_a_benchmark_are_scored_from_its_own_files() {
-    let folder = pictures();
-    let images = text(folder.path());
-    let wrong = "zebras discuss philosophy";
-    let answer = ok(&[
-        "ask",
-        text(&folder.path().join("a.png")),
-        "Is this a symbol?",
-    ]);
-    let questions = json_file(
-        folder.path(),
-        "questions.json",
-        &json!({
-            "1": { "imageId": "a", "question": "Is this a symbol?", "answer": answer.trim() },
-            "2": { "imageId": "b", "question": "What is this?", "answer": wrong },
-        }),
-    );
-    fs::copy(folder.path().join("a.png"), folder.path().join("a.jpg")).unwrap();
-    fs::copy(folder.path().join("b.png"), folder.path().join("b.jpg")).unwrap();
-    let gqa = ["eval", "questions", "--images", images, "--format", "json"];
-    let arguments = [&gqa[..], &["--benchmark", "gqa", "--questions", &questions]].concat();
-    let scores: Value = serde_json::from_str(&ok(&arguments)).unwrap();
-    assert_eq!(scores["accuracy"], 50.0, "{scores}");
-
-    let asked = json_file(
-        folder.path(),
-        "vqa.json",
-        &json!({
-            "data_subtype": "val2014",
-            "questions": [{ "question_id": 70, "image_id": 7, "question": "Is this a symbol?" }],
-        }),
-    );
-    let answers: Vec<Value> = (1..=10)
-        .map(|id| json!({ "answer_id": id, "answer": answer.trim(), "answer_confidence": "yes" }))
-        .collect();
-    let answers = json_file(
-        folder.path(),
-        "answers.json",
-        &json!({ "annotations": [{
-            "question_id": 70, "image_id": 7, "answers": answers,
-            "answer_type": "yes/no", "question_type": "is this a", "multiple_choice_answer": answer.trim(),
-        }] }),
-    );
-    let name = "COCO_val2014_000000000007.jpg";
-    let vqa = [
-        &gqa[..],
-        &[
-            "--benchmark",
-            "vqav2",
-            "--questions",
-            &asked,
-            "--annotations",
-            &answers,
-        ],
-    ]
-    .concat();
-    let output = seed(&vqa);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains(name), "{}", stderr(&output));
-    fs::copy(folder.path().join("a.png"), folder.path().join(name)).unwrap();
-    let scores: Value = serde_json::from_str(&ok(&vqa)).unwrap();
-    assert_eq!(scores["accuracy"], 100.0, "{scores}");
 }
 
 #[test]

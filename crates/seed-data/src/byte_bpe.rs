@@ -8,8 +8,8 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer, models::TrainerWrapper};
 
-use crate::text::tokenizer_error;
-use crate::{DataError, TextTokenizer};
+use crate::error::DataError;
+use crate::text::{TextTokenizer, tokenizer_error};
 
 /// OPT's special tokens in the order of their ids.
 const SPECIAL: [&str; 4] = ["<s>", "<pad>", "</s>", "<unk>"];

@@ -6,7 +6,11 @@ use std::io::Read;
 
 use liblzma::read::XzDecoder;
 
-use crate::{Corpus, DataError, PairSet, Split, blip_caption};
+use crate::caption::blip_caption;
+use crate::corpus::Corpus;
+use crate::error::DataError;
+use crate::pair::PairSet;
+use crate::split::Split;
 
 const GLOSSES: &[u8] = include_bytes!("../corpus/wordnet/glosses.txt.xz");
 
@@ -50,7 +54,7 @@ pub fn training_text(corpus: &Corpus, repeats: usize) -> Result<Vec<String>, Dat
         .flat_map(|index| train.captions(index))
         .collect();
     let labels: BTreeSet<&String> = (0..train.len())
-        .filter_map(|index| train.captions(index).iter().min_by_key(|text| text.len()))
+        .flat_map(|index| train.references(index))
         .collect();
     for _ in 0..repeats {
         lines.extend(captions.iter().map(|caption| (*caption).clone()));

@@ -5,9 +5,13 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use image::RgbImage;
+use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::{DataError, PairSet, PictureOptions, blip_caption, read_picture};
+use crate::caption::blip_caption;
+use crate::error::DataError;
+use crate::pair::PairSet;
+use crate::picture::{Alpha, PictureOptions, read_picture};
 
 /// The file with the captions of a whole folder.
 const CAPTIONS: &str = "captions.jsonl";
@@ -51,6 +55,8 @@ struct Pair {
     id: String,
     captions: Vec<String>,
     concept: usize,
+    /// Hash of the picture file's bytes.
+    content: [u8; 32],
 }
 
 /// A line of `captions.jsonl`.
@@ -64,7 +70,7 @@ struct Line {
 }
 
 impl FolderSet {
-    /// Reads the captions of a folder and checks that their pictures exist.
+    /// Reads the captions of a folder and hashes their pictures' files, on all threads.
     ///
     /// The pictures are not decoded yet: a damaged one is an error of [`PairSet::picture`].
     pub fn open(folder: impl AsRef<Path>, options: FolderOptions) -> Result<Self, DataError> {
@@ -81,36 +87,61 @@ impl FolderSet {
             });
         }
 
-        let mut hasher = blake3::Hasher::new();
+        let contents = captions
+            .par_iter()
+            .map(|(id, _)| hash_file(&folder.join(id)))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut concepts = HashMap::new();
         let mut pairs = Vec::with_capacity(captions.len());
-        for (id, captions) in captions {
-            let path = folder.join(&id);
-            let size = fs::metadata(&path).map_err(DataError::io(&path))?.len();
-            let parts = [id.as_str()]
-                .into_iter()
-                .chain(captions.iter().map(String::as_str));
-            for part in parts {
-                hasher.update(&(part.len() as u64).to_le_bytes());
-                hasher.update(part.as_bytes());
-            }
-            hasher.update(&size.to_le_bytes());
-            hasher.update(&(captions.len() as u64).to_le_bytes());
+        for ((id, captions), content) in captions.into_iter().zip(contents) {
             let next = concepts.len();
             let concept = *concepts.entry(captions[0].clone()).or_insert(next);
             pairs.push(Pair {
                 id,
                 captions,
                 concept,
+                content,
             });
         }
         Ok(Self {
             folder: folder.to_owned(),
+            fingerprint: fingerprint(&pairs, options),
             options,
             pairs,
-            fingerprint: *hasher.finalize().as_bytes(),
         })
     }
+}
+
+/// Hash of what a folder's pairs are and how their pictures are decoded.
+fn fingerprint(pairs: &[Pair], options: FolderOptions) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let PictureOptions {
+        alpha,
+        exif_orientation,
+        // These refuse pictures and change none.
+        max_pixels: _,
+        max_file_bytes: _,
+    } = options.picture;
+    hasher.update(&[u8::from(alpha == Alpha::Drop), u8::from(exif_orientation)]);
+    for pair in pairs {
+        hasher.update(&pair.content);
+        hasher.update(&(pair.captions.len() as u64).to_le_bytes());
+        for text in std::iter::once(&pair.id).chain(&pair.captions) {
+            // Lengths first, so that no two lists of strings look alike.
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    }
+    hasher.finalize().into()
+}
+
+/// Hash of a file's bytes, which need not fit into memory.
+fn hash_file(path: &Path) -> Result<[u8; 32], DataError> {
+    let mut hasher = blake3::Hasher::new();
+    fs::File::open(path)
+        .and_then(|file| hasher.update_reader(file).map(|hasher| hasher.finalize()))
+        .map(Into::into)
+        .map_err(DataError::io(path))
 }
 
 impl PairSet for FolderSet {
@@ -135,7 +166,12 @@ impl PairSet for FolderSet {
         read_picture(&path, &self.options.picture)
     }
 
-    /// Hash of the paths, the sizes of the picture files, and the captions.
+    /// Hash of the picture file's bytes.
+    fn content(&self, index: usize) -> [u8; 32] {
+        self.pairs[index].content
+    }
+
+    /// Hash of the paths, the bytes of the picture files, how they are decoded, and the captions.
     fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }

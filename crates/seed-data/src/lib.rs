@@ -11,6 +11,7 @@ mod folder;
 mod loader;
 mod pair;
 mod picture;
+mod prompts;
 mod questions;
 mod render;
 pub mod split;
@@ -20,22 +21,23 @@ mod transform;
 mod wordpiece;
 
 pub use byte_bpe::{byte_bpe_of_files, train_byte_bpe};
-pub use cache::{Cache, CacheKey, RowWriter, Rows};
+pub use cache::{Cache, CacheKey, RowWriter, Rows, parse_size, remove_partial_files};
 pub use caption::{MAX_WORDS, blip_caption, blip_caption_with_prompt, blip_question};
 pub use corpus::{Concept, ConceptFilter, Corpus, CorpusSet, Drawing, RenderedSet, Subset, Vendor};
 pub use english::{english_text, training_text};
-pub use error::DataError;
+pub use error::{DataError, PictureError};
 pub use folder::{FolderOptions, FolderSet, pictures_below};
 pub use loader::{Batch, Batches, ItemContext, Loader, LoaderConfig, LoaderError, item_rng, order};
 pub use pair::PairSet;
-pub use picture::{Alpha, PictureError, PictureOptions, decode_picture, read_picture};
+pub use picture::{Alpha, PictureOptions, decode_picture, read_picture};
+pub use prompts::{OtherWords, OtherWordsKind, is_training_prompt, wordnet_nouns};
 pub use questions::{Question, questions_about};
 pub use render::{Style, SvgError, render_svg};
 pub use split::Split;
-pub use subset::{PairSubset, split_fraction};
+pub use subset::{PairSubset, split_held_out};
 pub use text::{SpecialIds, TextTokenizer, TokenBatch, TokenIds};
 pub use transform::{
     Affine, Augment, CLIP_MEAN, CLIP_STD, ColorJitter, EvalTransform, Filter, Normalize, Region,
-    TrainTransform, short_side_crop, squash, squash_region,
+    TRANSFORM_VERSION, TrainTransform, short_side_crop, squash, squash_region,
 };
 pub use wordpiece::train_wordpiece;

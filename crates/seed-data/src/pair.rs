@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use crate::DataError;
+use crate::error::DataError;
 
 /// A set of image-text pairs, read by index.
 ///
@@ -21,10 +21,25 @@ pub trait PairSet: Send + Sync {
     /// relative path.
     fn id(&self, index: usize) -> &str;
 
-    /// The cleaned captions of a pair (see [`crate::blip_caption`]), at least one.
-    ///
-    /// The first one is canonical and serves evaluation; training draws one at random.
+    /// The cleaned captions of a pair (see [`crate::blip_caption`]), at least one, the canonical one
+    /// first. Contrastive training draws one at random.
     fn captions(&self, index: usize) -> &[String];
+
+    /// The captions that retrieval chooses among: each is a candidate of its own, and correct for this
+    /// pair's picture, as the reference scores COCO's and Flickr30K's five captions a picture.
+    ///
+    /// All captions, unless a set's captions are parts of one another: then the canonical one alone.
+    fn candidates(&self, index: usize) -> &[String] {
+        self.captions(index)
+    }
+
+    /// What a language model is taught to say of the picture, one drawn at random each time, and what
+    /// its answers are judged by, all of them.
+    ///
+    /// All captions, unless a set has captions that nobody would say, such as lists of keywords.
+    fn references(&self, index: usize) -> &[String] {
+        self.captions(index)
+    }
 
     /// What the pair shows. Pairs of the same concept count as correct for each other's captions
     /// in retrieval. A set without such knowledge gives each distinct caption its own concept.
@@ -32,6 +47,14 @@ pub trait PairSet: Send + Sync {
 
     /// Decodes or renders the picture.
     fn picture(&self, index: usize) -> Result<RgbImage, DataError>;
+
+    /// Hash of what the picture shows: pairs of the same picture have the same hash, and it depends on
+    /// nothing else in the set. Pairs are held out by it (see [`crate::split_held_out`]).
+    ///
+    /// A hash of the id, for a set whose ids stand for one picture each.
+    fn content(&self, index: usize) -> [u8; 32] {
+        blake3::hash(self.id(index).as_bytes()).into()
+    }
 
     /// Hash of what the set holds (ids, captions, picture contents or versions): caches of
     /// anything computed from the set are keyed by it.

@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::error::{DataError, PictureError};
 
 /// What becomes of transparency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,51 +57,6 @@ impl PictureOptions {
             ..Self::default()
         }
     }
-}
-
-/// Why bytes are no usable picture.
-#[derive(Debug, thiserror::Error)]
-pub enum PictureError {
-    /// There is nothing in it.
-    #[error("the file is empty")]
-    Empty,
-    /// The content is of no known picture format.
-    #[error("not a picture, or of another format than PNG, JPEG, WebP, GIF and BMP")]
-    UnknownFormat,
-    /// The file is larger than accepted.
-    #[error("the file has {bytes} bytes, more than the accepted {max} (`max_file_bytes`)")]
-    FileTooLarge {
-        /// Size of the file.
-        bytes: u64,
-        /// What is accepted.
-        max: u64,
-    },
-    /// The header promises more pixels than accepted (a decompression bomb, or a huge picture).
-    #[error(
-        "the picture has {width} × {height} pixels, more than the accepted {max} (`max_pixels`)"
-    )]
-    TooManyPixels {
-        /// Width in the header.
-        width: u32,
-        /// Height in the header.
-        height: u32,
-        /// Accepted number of pixels.
-        max: u64,
-    },
-    /// The header promises no pixel at all.
-    #[error("the picture has {width} × {height} pixels")]
-    NoPixels {
-        /// Width in the header.
-        width: u32,
-        /// Height in the header.
-        height: u32,
-    },
-    /// The file ends in the middle of the picture.
-    #[error("the picture is truncated: its end marker is missing")]
-    Truncated,
-    /// The content is damaged or of an unsupported kind.
-    #[error("the picture cannot be decoded: {0}")]
-    Decode(#[from] image::ImageError),
 }
 
 /// Reads and decodes a picture file.

@@ -8,7 +8,7 @@ use tokenizers::decoders::DecoderWrapper;
 use tokenizers::decoders::wordpiece::WordPiece;
 use tokenizers::{ModelWrapper, Tokenizer};
 
-use crate::DataError;
+use crate::error::DataError;
 
 /// Names of the token that fills a text up, the most specific first. CLIP pads with its end token.
 const PAD_NAMES: [&str; 3] = ["[PAD]", "<pad>", "<|endoftext|>"];
@@ -204,24 +204,10 @@ impl TextTokenizer {
         self.inner.to_string(true).map_err(tokenizer_error)
     }
 
-    /// Writes its `tokenizer.json`, atomically.
+    /// Writes its `tokenizer.json`, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
         let json = self.to_json()?;
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut temporary = tempfile::Builder::new();
-        // Readable as any file that is written there.
-        #[cfg(unix)]
-        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = temporary
-            .tempfile_in(folder)
-            .map_err(DataError::io(folder))?;
-        std::fs::write(file.path(), json).map_err(DataError::io(path))?;
-        file.persist(path)
-            .map_err(|error| DataError::io(path)(error.error))?;
-        Ok(())
+        seed_files::write_file(path, json.as_bytes()).map_err(DataError::io(path))
     }
 }
 

@@ -16,8 +16,8 @@ use tokenizers::{
     PreTokenizer, Tokenizer,
 };
 
-use crate::text::tokenizer_error;
-use crate::{DataError, TextTokenizer};
+use crate::error::DataError;
+use crate::text::{TextTokenizer, tokenizer_error};
 
 const LEADING: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 const TRAILING: &str = "[DEC]";

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use image::RgbImage;
 use seed_data::split::{family_key, split_of};
 use seed_data::{
-    Cache, ConceptFilter, Corpus, CorpusSet, PairSet, Split, Style, Subset, SvgError, Vendor,
-    render_svg,
+    Cache, ConceptFilter, Corpus, CorpusSet, PairSet, PairSubset, Split, Style, Subset, SvgError,
+    Vendor, blip_caption, render_svg,
 };
 
 /// File in `corpus`, blake3.
@@ -271,11 +272,35 @@ fn every_drawing_renders() {
         }
     }
     assert!(blank.is_empty(), "{blank:?}");
+    assert_eq!(rendered.candidates(77), set.candidates(77));
+    assert_eq!(rendered.references(77), set.references(77));
+    assert_eq!(rendered.content(77), set.content(77));
     // The cache gives the same pictures as rendering one by one.
     assert_eq!(
         rendered.picture(77).expect("a picture"),
         set.picture(77).expect("a picture")
     );
+}
+
+#[test]
+fn retrieval_chooses_among_full_captions_and_a_language_model_says_labels() {
+    let set = Arc::new(corpus().test_seen());
+    let several = (0..set.len()).filter(|&index| set.captions(index).len() == 2);
+    assert!(several.count() > 500);
+    let subset = PairSubset::new(set.clone(), vec![70, 7]);
+    for (index, whole) in [(0, 70), (1, 7)] {
+        assert_eq!(subset.candidates(index), set.candidates(whole));
+        assert_eq!(subset.references(index), set.references(whole));
+        assert_eq!(subset.content(index), set.content(whole));
+    }
+    for index in 0..set.len() {
+        let captions = set.captions(index);
+        assert_eq!(set.candidates(index), [captions[0].clone()]);
+        let label = blip_caption(&set.concept_of(index).label);
+        assert_eq!(set.references(index), [label]);
+    }
+    let contents: HashSet<[u8; 32]> = (0..set.len()).map(|index| set.content(index)).collect();
+    assert!(contents.len() > set.len() * 9 / 10);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
-use seed_data::{DataError, FolderOptions, FolderSet, PairSet, PairSubset, split_fraction};
+use seed_data::{
+    DataError, FolderOptions, FolderSet, PairSet, PairSubset, PictureOptions, split_held_out,
+};
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -94,7 +96,52 @@ fn the_fingerprint_follows_the_content() {
     assert_ne!(second, first);
     picture(&folder, "b.png", 1);
     write(&folder, "b.txt", "two");
-    assert_ne!(open(&folder).unwrap().fingerprint(), second);
+    let third = open(&folder).unwrap().fingerprint();
+    assert_ne!(third, second);
+    // The same files, decoded otherwise.
+    let options = FolderOptions {
+        picture: PictureOptions::reference(),
+    };
+    let otherwise = FolderSet::open(folder.path(), options).unwrap();
+    assert_ne!(otherwise.fingerprint(), third);
+}
+
+/// Bitmaps of one size have files of one size.
+#[test]
+fn another_picture_in_a_file_of_the_same_size_is_another_content() {
+    let folder = folder();
+    for (name, shade) in [("a", 1), ("b", 2), ("twin", 1)] {
+        picture(&folder, &format!("{name}.bmp"), shade);
+        write(&folder, &format!("{name}.txt"), name);
+    }
+    let size = |name: &str| folder.path().join(name).metadata().unwrap().len();
+    assert_eq!(size("a.bmp"), size("b.bmp"));
+    let first = open(&folder).unwrap();
+    assert_ne!(first.content(0), first.content(1));
+    assert_eq!(first.content(0), first.content(2), "the same picture");
+    picture(&folder, "b.bmp", 3);
+    let second = open(&folder).unwrap();
+    assert_ne!(second.fingerprint(), first.fingerprint());
+    assert_ne!(second.content(1), first.content(1));
+    assert_eq!(second.content(0), first.content(0));
+    // What a picture shows does not depend on its name.
+    std::fs::rename(folder.path().join("b.bmp"), folder.path().join("c.bmp")).unwrap();
+    std::fs::rename(folder.path().join("b.txt"), folder.path().join("c.txt")).unwrap();
+    let third = open(&folder).unwrap();
+    assert_eq!(third.id(1), "c.bmp");
+    assert_eq!(third.content(1), second.content(1));
+    assert_ne!(third.fingerprint(), second.fingerprint());
+}
+
+#[test]
+fn every_caption_is_a_candidate_and_a_reference() {
+    let folder = folder();
+    picture(&folder, "a.png", 1);
+    write(&folder, "a.txt", "A cat.\na small cat\nthe cat sits");
+    let set = open(&folder).unwrap();
+    assert_eq!(set.captions(0), ["a cat", "a small cat", "the cat sits"]);
+    assert_eq!(set.candidates(0), set.captions(0));
+    assert_eq!(set.references(0), set.captions(0));
 }
 
 #[test]
@@ -195,39 +242,53 @@ fn a_damaged_picture_is_an_error_of_that_picture() {
 }
 
 #[test]
-fn the_split_is_stable_disjoint_and_complete() {
+fn a_folder_is_split_by_what_its_pictures_show() {
     let folder = folder();
-    for i in 0..20 {
+    for i in 0..40 {
         picture(&folder, &format!("{i:02}.png"), i);
         write(&folder, &format!("{i:02}.txt"), format!("picture {i}"));
     }
     let whole = open(&folder).unwrap();
     let fingerprint = whole.fingerprint();
     let whole: Arc<dyn PairSet> = Arc::new(whole);
-    let (training, validation) = split_fraction(&whole, 3, 0.25);
-    assert_eq!((training.len(), validation.len()), (15, 5));
-    let mut all = [training.indices(), validation.indices()].concat();
+    let (training, held_out) = split_held_out(&whole, 3, 0.25).unwrap();
+    let mut all = [training.indices(), held_out.indices()].concat();
     all.sort_unstable();
-    assert!(all.into_iter().eq(0..20));
+    assert!(all.into_iter().eq(0..40));
+    assert!((4..=16).contains(&held_out.len()), "{}", held_out.len());
 
-    let again = split_fraction(&whole, 3, 0.25).1;
-    assert_eq!(again.indices(), validation.indices());
-    assert_eq!(again.fingerprint(), validation.fingerprint());
-    assert_ne!(training.fingerprint(), validation.fingerprint());
+    let again = split_held_out(&whole, 3, 0.25).unwrap().1;
+    assert_eq!(again.indices(), held_out.indices());
+    assert_eq!(again.fingerprint(), held_out.fingerprint());
+    assert_ne!(training.fingerprint(), held_out.fingerprint());
     assert_ne!(training.fingerprint(), fingerprint);
-    assert_ne!(
-        split_fraction(&whole, 4, 0.25).1.indices(),
-        validation.indices()
-    );
+    let other = split_held_out(&whole, 4, 0.25).unwrap().1;
+    assert_ne!(other.indices(), held_out.indices());
 
-    let first = validation.indices()[0];
-    assert_eq!(validation.id(0), whole.id(first));
-    assert_eq!(validation.captions(0), whole.captions(first));
-    assert_eq!(
-        validation.picture(0).unwrap(),
-        whole.picture(first).unwrap()
-    );
-    let (training, validation) = split_fraction(&whole, 3, 0.0);
-    assert_eq!((training.len(), validation.len()), (19, 1));
+    let first = held_out.indices()[0];
+    assert_eq!(held_out.id(0), whole.id(first));
+    assert_eq!(held_out.captions(0), whole.captions(first));
+    assert_eq!(held_out.content(0), whole.content(first));
+    assert_eq!(held_out.picture(0).unwrap(), whole.picture(first).unwrap());
     assert!(PairSubset::new(whole, vec![50]).is_empty());
+
+    // Renamed, with others added, a picture stays on its side.
+    let name = held_out.id(0).to_owned();
+    for ending in ["png", "txt"] {
+        let old = folder.path().join(&name).with_extension(ending);
+        std::fs::rename(old, folder.path().join(format!("moved.{ending}"))).unwrap();
+    }
+    for i in 100..120 {
+        picture(&folder, &format!("{i}.png"), i);
+        write(&folder, &format!("{i}.txt"), "one more");
+    }
+    let more: Arc<dyn PairSet> = Arc::new(open(&folder).unwrap());
+    let (_, more_held_out) = split_held_out(&more, 3, 0.25).unwrap();
+    let ids: Vec<&str> = (0..more_held_out.len())
+        .map(|i| more_held_out.id(i))
+        .collect();
+    assert!(ids.contains(&"moved.png"));
+    for index in 1..held_out.len() {
+        assert!(ids.contains(&held_out.id(index)), "{}", held_out.id(index));
+    }
 }

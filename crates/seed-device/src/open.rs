@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::{DeviceError, DeviceSpec};
+use crate::spec::{DeviceError, DeviceSpec};
 
 /// The backend features of this build, in the order of preference for tests and listings.
 pub fn compiled_backends() -> Vec<&'static str> {

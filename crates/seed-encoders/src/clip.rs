@@ -7,7 +7,9 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{DType, Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, l2_normalize};
+use seed_nn::{
+    ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, l2_normalize, limits,
+};
 use seed_weights::KeyMap;
 use serde::{Deserialize, Serialize};
 
@@ -53,19 +55,20 @@ pub struct Clip {
 }
 
 impl ClipConfig {
+    /// Checks both towers and the space they share.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.image.validate()?;
+        self.text.validate()?;
+        ConfigError::check_size("CLIP", "embed_dim", self.embed_dim, limits::WIDTH)
+    }
+
     /// Initialises both towers on `device`.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if the sizes do not fit together.
     pub fn init(&self, device: &Device) -> Result<Clip, ConfigError> {
-        ConfigError::check(
-            self.embed_dim > 0,
-            "CLIP",
-            "embed_dim",
-            self.embed_dim,
-            "positive",
-        )?;
+        self.validate()?;
         let projection = |width| {
             LinearConfig::new(width, self.embed_dim)
                 .with_bias(false)

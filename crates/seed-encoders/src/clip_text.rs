@@ -11,7 +11,7 @@ use burn::{
 };
 use seed_nn::{
     Activation, AttentionBias, ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp,
-    MlpConfig, causal_bias, merge_heads, padding_bias, scaled_dot_product, split_heads,
+    MlpConfig, causal_bias, limits, merge_heads, padding_bias, scaled_dot_product, split_heads,
 };
 use seed_weights::KeyMap;
 use serde::{Deserialize, Serialize};
@@ -63,25 +63,24 @@ impl ClipTextConfig {
         }
     }
 
-    /// Checks that the sizes fit together.
+    /// Checks that the sizes fit together and are within their limits.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "text tower";
         ConfigError::check_heads(part, self.width, self.heads)?;
-        ConfigError::check(
-            self.vocab_size > 0,
-            part,
-            "vocab_size",
-            self.vocab_size,
-            "positive",
-        )?;
-        ConfigError::check(
-            self.max_length > 0,
-            part,
-            "max_length",
-            self.max_length,
-            "positive",
-        )?;
-        ConfigError::check(self.depth > 0, part, "depth", self.depth, "positive")
+        for (name, size, most) in [
+            ("vocab_size", self.vocab_size, limits::ROWS),
+            ("max_length", self.max_length, limits::POSITIONS),
+            ("depth", self.depth, limits::DEPTH),
+            ("mlp_hidden", self.mlp_hidden, limits::WIDTH),
+        ] {
+            ConfigError::check_size(part, name, size, most)?;
+        }
+        if let EndOfText::Token(token) = self.end_of_text {
+            let known = token < self.vocab_size;
+            let rule = "an id of the vocabulary";
+            ConfigError::check(known, part, "end_of_text.token", token, rule)?;
+        }
+        Ok(())
     }
 
     /// Initialises the tower on `device`.

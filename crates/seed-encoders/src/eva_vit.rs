@@ -19,7 +19,7 @@ use burn::{
         ops::{InterpolateMode, InterpolateOptions},
     },
 };
-use seed_nn::{ConfigError, QkvBias, VitBlock, VitBlockConfig};
+use seed_nn::{ConfigError, QkvBias, VitBlock, VitBlockConfig, limits};
 use serde::{Deserialize, Serialize};
 
 /// Sizes of an [`EvaVit`].
@@ -63,7 +63,7 @@ impl EvaVitConfig {
         1 + self.grid() * self.grid()
     }
 
-    /// Checks that the sizes fit together.
+    /// Checks that the sizes fit together and are within their limits.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "image tower";
         ConfigError::check_heads(part, self.width, self.heads)?;
@@ -74,14 +74,9 @@ impl EvaVitConfig {
                 patch: self.patch_size,
             });
         }
-        ConfigError::check(
-            self.image_size > 0,
-            part,
-            "image_size",
-            self.image_size,
-            "positive",
-        )?;
-        ConfigError::check(self.depth > 0, part, "depth", self.depth, "positive")
+        ConfigError::check_size(part, "image_size", self.image_size, limits::PIXELS)?;
+        ConfigError::check_size(part, "depth", self.depth, limits::DEPTH)?;
+        ConfigError::check_size(part, "mlp_hidden", self.mlp_hidden, limits::WIDTH)
     }
 
     /// Initialises the tower on `device`.

@@ -9,3 +9,7 @@ pub mod nano;
 pub use clip::{Clip, ClipConfig, clip_keys};
 pub use clip_text::{ClipText, ClipTextConfig, ClipTextOutput, EndOfText, clip_text_keys};
 pub use eva_vit::{EvaVit, EvaVitConfig, interpolate_positions};
+
+/// Version of what these encoders compute. Raise it when the same weights give other outputs: what was kept of the old ones
+/// is then computed anew.
+pub const CODE_VERSION: u32 = 1;

@@ -221,6 +221,48 @@ pub enum EvalError {
         /// The split.
         split: KarpathySplit,
     },
+    /// A picture's name that is empty, or that may lead out of the folder of pictures.
+    #[error(
+        "{}: {place} is {name:?}, which {wrong}; it should name a file below the folder of pictures", path.display()
+    )]
+    PictureName {
+        /// The file.
+        path: PathBuf,
+        /// The entry, such as `images[3].file_name`.
+        place: String,
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
+    /// A picture that is a link out of the folder of pictures, or lies behind one.
+    #[error(
+        "{name:?} leads to {}, out of {}; copy the pictures there, or name the folder that holds them",
+        place.display(), folder.display()
+    )]
+    PictureElsewhere {
+        /// The folder of pictures.
+        folder: PathBuf,
+        /// The picture's name in the annotations.
+        name: String,
+        /// Where it leads.
+        place: PathBuf,
+    },
+    /// Pictures that the annotations name are not there.
+    #[error(
+        "{}: {missing} of {all} pictures are missing, these first: {first:?}; give the folder below which the annotations name them",
+        folder.display()
+    )]
+    MissingPictures {
+        /// The folder of pictures.
+        folder: PathBuf,
+        /// How many are missing.
+        missing: usize,
+        /// Of how many.
+        all: usize,
+        /// The names of the first five.
+        first: Vec<String>,
+    },
     /// A question without an answer of people.
     #[error(
         "{}: question {question} has no answers in {}; take the two files of one part, such as val2014",

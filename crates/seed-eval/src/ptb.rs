@@ -10,6 +10,10 @@
 //! 321,180 English words and signs, each between two letters, 56 lines differ, and of 40,000 lines of common
 //! words with random marks, numbers and contractions 40.
 //!
+//! White space is that of the rules below, not Python's. The Java program takes U+0085 for an ellipsis, which is dropped, and
+//! U+001C to U+001F for characters that it does not know, which part words all the same but for those of an address.
+//! A line break other than `\n`, such as `\r`, would there shift all captions that follow; here it parts words.
+//!
 //! Known to differ, since a rule for each would hardly ever be of use in a caption: most words with an
 //! irregular apostrophe come apart (`c'mon`, `li'l`, `s'mores`, `n'roll`, `l'chaim`, `don'ts`, `dunkin'`), and an
 //! apostrophe at the head of a word is mostly taken for a quote (`'til`, `'cause`, `'tisn't`, `'98`); the program

@@ -19,7 +19,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::EvalError;
+use crate::{EvalError, white_space};
 
 /// A question, answered.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +110,7 @@ fn accuracy(item: &VqaItem<'_>) -> f64 {
 /// digits, and with the apostrophes of contractions.
 pub fn vqa_normalize(prediction: &str) -> String {
     let spaced = prediction.replace(['\n', '\t'], " ");
-    digits_and_articles(&vqa_punctuation(spaced.trim()))
+    digits_and_articles(&vqa_punctuation(white_space::strip(&spaced)))
 }
 
 /// People's answers as a prediction is compared with them.
@@ -178,7 +178,7 @@ pub fn vqa_punctuation(text: &str) -> String {
 /// The second step, after [`vqa_punctuation`]: lower case, numerals, articles, contractions.
 pub(crate) fn digits_and_articles(text: &str) -> String {
     let lower = text.to_lowercase();
-    let words = lower.split_whitespace().map(|word| {
+    let words = white_space::split(&lower).map(|word| {
         let numeral = NUMERALS.iter().find(|(name, _)| *name == word);
         numeral.map_or(word, |(_, digits)| *digits)
     });

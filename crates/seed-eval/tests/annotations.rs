@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf};
 use seed_eval::{
     EvalError,
     annotations::{
-        KarpathySplit, NoCapsDomain, coco_captions, gqa_questions, karpathy_captions,
-        nocaps_captions, vqa_questions,
+        KarpathySplit, NoCapsDomain, check_pictures, coco_captions, gqa_questions,
+        karpathy_captions, nocaps_captions, vqa_questions,
     },
 };
 use tempfile::TempDir;
@@ -377,4 +377,126 @@ fn entries_that_contradict_each_other_are_refused() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn names_of_pictures_stay_below_their_folder() {
+    let folder = Folder::new();
+    for (name, wrong) in [
+        ("", "is empty"),
+        ("../secret.png", "goes up"),
+        ("val2014/../../secret.png", "goes up"),
+        ("a/..", "goes up"),
+        (r"a\..\..\secret.png", "goes up"),
+        ("/etc/passwd", "root"),
+        (r"\\server\share\a.png", "root"),
+        (r"C:\a.png", "drive"),
+        ("c:a.png", "drive"),
+    ] {
+        let quoted = serde_json::to_string(name).unwrap();
+        let file = |content: &str, from: &str| {
+            assert!(content.contains(from), "{from}");
+            folder.file("a.json", content.replace(from, &quoted))
+        };
+        let karpathy = |from| {
+            let path = file(KARPATHY, from);
+            karpathy_captions(path, KarpathySplit::Test).unwrap_err()
+        };
+        let answers = folder.file("answers.json", ANSWERS);
+        for (error, place) in [
+            (
+                coco_captions(file(COCO, r#""COCO_val2014_000000403013.jpg""#)).unwrap_err(),
+                "`images[1].file_name`",
+            ),
+            (
+                nocaps_captions(file(NOCAPS, r#""01.jpg""#)).unwrap_err(),
+                "`images[2].file_name`",
+            ),
+            (karpathy(r#""val2014""#), "`images[0].filepath`"),
+            (karpathy(r#""1000092795.jpg""#), "`images[1].filename`"),
+            (
+                vqa_questions(file(QUESTIONS, r#""val2014""#), answers).unwrap_err(),
+                "`data_subtype`",
+            ),
+            (
+                gqa_questions(file(GQA, r#""n578237""#)).unwrap_err(),
+                "`201640614.imageId`",
+            ),
+        ] {
+            assert!(matches!(error, EvalError::PictureName { .. }), "{error}");
+            let message = error.to_string();
+            for part in ["a.json", place, wrong] {
+                assert!(message.contains(part), "no {part} in: {message}");
+            }
+        }
+    }
+    // Names that only look odd.
+    for name in ["a..b.jpg", "...jpg", "1:b.jpg", "a b/c.jpg"] {
+        let content = COCO.replace("COCO_val2014_000000403013.jpg", name);
+        let images = coco_captions(folder.file("a.json", content)).unwrap();
+        assert_eq!(images[1].file_name, name);
+    }
+}
+
+#[test]
+fn all_missing_pictures_are_counted() {
+    let folder = Folder::new();
+    folder.file("a.png", "a picture");
+    fs::create_dir(folder.0.path().join("folder")).unwrap();
+    assert!(check_pictures(folder.0.path(), ["a.png", "./a.png"]).is_ok());
+    let names = [
+        "a.png",
+        "1.png",
+        "folder",
+        "a.png/2.png",
+        "3\0.png",
+        "4.png",
+        "5.png",
+        "6.png",
+    ];
+    let error = check_pictures(folder.0.path(), names).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("7 of 8 pictures"), "{message}");
+    let EvalError::MissingPictures { first, .. } = error else {
+        panic!("{message}")
+    };
+    assert_eq!(first, names[1..6]);
+    let nowhere = folder.0.path().join("nowhere");
+    let error = check_pictures(&nowhere, ["a.png"]).unwrap_err();
+    assert!(matches!(error, EvalError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_may_not_lead_out_of_the_folder() {
+    use std::os::unix::fs::symlink;
+
+    let (folder, other) = (Folder::new(), Folder::new());
+    folder.file("a.png", "a picture");
+    let secret = other.file("secret.png", "another");
+    let link = |to: &std::path::Path, name: &str| symlink(to, folder.0.path().join(name)).unwrap();
+    link("a.png".as_ref(), "inside.png");
+    link(&secret, "outside.png");
+    link(other.0.path(), "elsewhere");
+    link("nowhere.png".as_ref(), "broken.png");
+    let check = |name: &'static str| check_pictures(folder.0.path(), ["a.png", name]);
+    assert!(check("inside.png").is_ok());
+    for name in ["outside.png", "elsewhere/secret.png"] {
+        let error = check(name).unwrap_err();
+        assert!(
+            matches!(error, EvalError::PictureElsewhere { .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    let error = check("broken.png").unwrap_err();
+    assert!(
+        matches!(error, EvalError::MissingPictures { missing: 1, .. }),
+        "{error}"
+    );
+    // The folder itself may be a link.
+    let through = other.0.path().join("pictures");
+    symlink(folder.0.path(), &through).unwrap();
+    assert!(check_pictures(&through, ["a.png", "inside.png"]).is_ok());
 }

@@ -108,6 +108,19 @@ fn more_strings_as_corenlp_has_them() {
     }
 }
 
+/// What the Java program has of each, and for `\r` and its like of each of the two lines.
+#[test]
+fn white_space_of_all_kinds_parts_words() {
+    let spaces = "\t\n\u{B}\u{C}\r\u{1C}\u{1D}\u{1E}\u{1F} \u{85}\u{A0}\u{1680}\u{180E}\u{2000}\u{2007}\u{200A}\u{200B}\u{2028}\
+                  \u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}";
+    for space in spaces.chars() {
+        let text = format!("{space}A{space}cat{space}{space}sat.{space}");
+        assert_eq!(ptb_tokenize(&text), "a cat sat", "of {text:?}");
+    }
+    assert_eq!(ptb_tokenize("no.\u{1C}5"), "no 5");
+    assert_eq!(ptb_tokenize("no. 5"), "no. 5");
+}
+
 #[test]
 fn scores_are_pycocoevalcaps() {
     #[derive(Deserialize)]

@@ -3,16 +3,16 @@
 
 mod made_up;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use made_up::{CAPTIONS, drawing, noisy};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use seed_eval::{
-    EvalError, SetName,
+    Asked, EvalError, Figure, Score, SetName, Share, Target, Verdict,
     language::{
-        AnsweredPicture, CaptionResult, CaptionedPicture, DrawnCaption, ImageResult,
-        LanguageReport, QuestionResult,
+        AnsweredPicture, CaptionResult, CaptionedPicture, CodePerplexity, DrawingResult,
+        DrawnCaption, LanguageReport, NounResult, PromptKind, QuestionResult,
     },
     report::{CaptionMatch, Curve, Headline, Png, Series, Stage},
 };
@@ -50,20 +50,6 @@ fn sample() -> LanguageReport {
         command: Some("cargo run --release --example train_language -- --seed 0".into()),
         config: Some("preset = \"nano\"\nsteps = 2000\n\n[lora]\nrank = 16\nalpha = 32\n".into()),
         headlines: vec![
-            Headline::new("exact captions, seen", 41.6)
-                .unit("%")
-                .at_least(30.0)
-                .note("test vendor"),
-            Headline::new("right answers, seen", 78.3)
-                .unit("%")
-                .at_least(60.0),
-            Headline::new("images found, R@1", 12.4)
-                .unit("%")
-                .at_least(15.0)
-                .note("test vendor, seen"),
-            Headline::new("well-formed images", 99.3)
-                .unit("%")
-                .at_least(99.0),
             Headline::new("human rating", f64::NAN).note("not asked for in this run"),
         ],
         warnings: vec!["Captions of flags are left out.".into()],
@@ -84,7 +70,29 @@ fn sample() -> LanguageReport {
         ],
         ..LanguageReport::default()
     };
-    with_pictures(with_sets(report, &mut rng))
+    with_pictures(with_drawings(with_sets(report, &mut rng)).judge(&targets()))
+}
+
+const SEEN: &str = "test openmoji, seen";
+
+/// As an experiment's config would ask.
+fn targets() -> Vec<Target> {
+    let at_least = |score, set, hits, of| {
+        let asked = Asked::AtLeast(Share::new(hits, of).into());
+        Target::new(score, set, asked).unwrap()
+    };
+    vec![
+        at_least(Score::ExactCaptions, SEEN, 411, 1370),
+        at_least(Score::RightAnswers, SEEN, 2466, 4110),
+        at_least(Score::OtherWordsR1, SEEN, 206, 1370),
+        at_least(Score::NounsWellFormed, "greedy", 4950, 5000),
+        at_least(Score::RecallR1, SEEN, 411, 1327),
+    ]
+}
+
+/// A share as near as possible to a percentage.
+fn share(percent: f64, of: usize) -> Share {
+    Share::new((percent / 100.0 * of as f64).round() as usize, of)
 }
 
 fn with_sets(mut report: LanguageReport, rng: &mut impl RngExt) -> LanguageReport {
@@ -94,36 +102,65 @@ fn with_sets(mut report: LanguageReport, rng: &mut impl RngExt) -> LanguageRepor
         report.captions.push(CaptionResult {
             set: set.clone(),
             pictures: count,
-            exact: 49.5 * scale,
+            exact: share(49.5 * scale, count),
             cider: 4.61 * scale,
             bleu4: 0.52 * scale,
             rouge_l: 0.66 * scale,
             perplexity: 2.41 / scale,
-            most_frequent: 0.4,
-            continuous: seen.then_some(55.1 * scale),
+            most_frequent_caption: share(0.4, count),
+            continuous: seen.then_some(share(55.1 * scale, count)),
         });
         report.questions.push(QuestionResult {
             set: set.clone(),
             questions: 3 * count,
-            accuracy: 60.0 + 20.0 * scale,
-            blind: 58.2,
+            accuracy: share(60.0 + 20.0 * scale, 3 * count),
+            other_picture: share(41.7, 3 * count),
+            most_frequent_answer: share(58.2, 3 * count),
         });
         let code = |at: usize| 140.0 * (1.0 - (-(at as f64) / 6.0).exp()) / scale.sqrt();
-        report.images.push(ImageResult {
+        let codes = (1..=32).map(|at| code(at) * rng.random_range(0.9..1.1));
+        report.code_perplexity.push(CodePerplexity {
             set,
-            captions: count,
-            well_formed: 99.3,
-            r1: 14.8 * scale,
-            r5: 33.0 * scale,
-            r10: 44.7 * scale,
+            pictures: count,
+            codes: 81.3 / scale.sqrt(),
+            marks: 1.02,
+            by_position: codes.collect(),
+        });
+    }
+    report
+}
+
+fn with_drawings(mut report: LanguageReport) -> LanguageReport {
+    for (kind, concepts, count, scale) in [
+        (PromptKind::UnseenConcepts, "unseen", 274, 0.1),
+        (PromptKind::Recall, "seen", 1370, 1.0),
+        (PromptKind::OtherWords, "seen", 1370, 0.19),
+    ] {
+        report.drawings.push(DrawingResult {
+            kind,
+            set: SetName::new("test", "openmoji", concepts),
+            prompts: count,
+            candidates: count,
+            well_formed: share(99.3, count),
+            r1: share(65.4 * scale, count),
+            r5: share(83.0 * scale, count),
+            r10: share(94.7 * scale, count),
             chance_r1: 100.0 / count as f64,
-            perplexity: 71.3 / scale.sqrt(),
-            perplexity_by_position: (0..34)
-                .map(|at| match at {
-                    0 | 33 => 1.0,
-                    at => code(at) * rng.random_range(0.9..1.1),
-                })
-                .collect(),
+            malformed_lengths: BTreeMap::from([(31, count / 274), (33, count / 300)]),
+        });
+    }
+    for (decoding, percent, lengths) in [
+        ("greedy", 97.1, [(30, 3), (31, 92), (33, 50)]),
+        (
+            "sampled, temperature 1, top-p 0.5",
+            93.2,
+            [(31, 201), (33, 120), (64, 19)],
+        ),
+    ] {
+        report.nouns.push(NounResult {
+            decoding: decoding.into(),
+            well_formed: share(percent, 5000),
+            malformed_lengths: BTreeMap::from(lengths),
         });
     }
     report
@@ -175,9 +212,10 @@ fn with_pictures(mut report: LanguageReport) -> LanguageReport {
             hit: rank == 0 && i % 3 != 1,
         };
         report.drawn.push(DrawnCaption {
+            kind: PromptKind::ALL[i as usize % 3],
             caption: caption(i),
-            codes: (0..32)
-                .filter(|_| formed)
+            well_formed: formed,
+            codes: (0..if formed { 32 } else { 31 })
                 .map(|at| (at * 131 + i * 47) % 512)
                 .collect(),
             matches: (0..4).filter(|_| formed).map(found).collect(),
@@ -194,7 +232,12 @@ fn with_pictures(mut report: LanguageReport) -> LanguageReport {
 fn terminal_table() {
     let mut report = sample();
     report.captions[1].cider = f64::NAN;
-    insta::assert_snapshot!(report.terminal_table());
+    let table = report.terminal_table();
+    let tables = table.lines().filter(|line| !line.contains("asked"));
+    for line in tables {
+        assert!(line.chars().count() <= 120, "{line}");
+    }
+    insta::assert_snapshot!(table);
 }
 
 #[test]
@@ -205,7 +248,7 @@ fn survives_the_disk() {
         fs::remove_dir_all(&folder).unwrap();
     }
     let mut report = sample();
-    report.headlines.pop();
+    report.headlines.remove(0);
     report.save(&folder).unwrap();
     // Not `assert_eq!`: a report is too long to print.
     assert!(LanguageReport::load(&folder.join("language.json")).unwrap() == report);
@@ -224,17 +267,17 @@ fn what_was_not_measured_survives_too() {
     let folder = tempfile::tempdir().unwrap();
     let mut report = sample();
     report.captions[0].cider = f64::NAN;
-    report.questions[0].blind = f64::NAN;
-    report.images[0].perplexity_by_position[3] = f64::NAN;
+    report.questions[0].other_picture = Share::default();
+    report.code_perplexity[0].by_position[3] = f64::NAN;
     report.drawn[0].matches[0].score = f32::NAN;
     report.save(folder.path()).unwrap();
     let back = LanguageReport::load(&folder.path().join("language.json")).unwrap();
-    assert!(back.captions[0].cider.is_nan() && back.questions[0].blind.is_nan());
-    assert!(back.images[0].perplexity_by_position[3].is_nan());
+    assert!(back.captions[0].cider.is_nan() && !back.questions[0].other_picture.is_measured());
+    assert!(back.code_perplexity[0].by_position[3].is_nan());
     assert!(back.drawn[0].matches[0].score.is_nan());
     assert_eq!(
-        back.images[0].perplexity_by_position[4..],
-        report.images[0].perplexity_by_position[4..]
+        back.code_perplexity[0].by_position[4..],
+        report.code_perplexity[0].by_position[4..]
     );
     assert_eq!(back.html(), report.html());
 }
@@ -243,8 +286,9 @@ fn what_was_not_measured_survives_too() {
 fn reads_what_has_tables_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("language.json");
-    let old = r#"{"facts": [["seed", "0"]], "captions": [], "images": [], "questions": [{"split": "test",
-        "source": "openmoji", "concepts": "seen", "questions": 4, "accuracy": 75.0, "blind": 50.0}]}"#;
+    let old = r#"{"facts": [["seed", "0"]], "captions": [], "nouns": [], "questions": [{"split": "test",
+        "source": "openmoji", "concepts": "seen", "questions": 4, "accuracy": {"hits": 3, "of": 4},
+        "other_picture": {"hits": 2, "of": 4}, "most_frequent_answer": {"hits": 2, "of": 4}}]}"#;
     fs::write(&path, old).unwrap();
     let report = LanguageReport::load(&path).unwrap();
     assert_eq!(
@@ -282,7 +326,7 @@ fn says_which_file_failed() {
 #[test]
 fn escapes_what_it_did_not_write() {
     let evil = "<script>alert(1)</script>\" onerror=\"alert(2)";
-    let places: [fn(&mut LanguageReport) -> &mut String; 20] = [
+    let places: [fn(&mut LanguageReport) -> &mut String; 23] = [
         |report| &mut report.title,
         |report| report.summary.as_mut().unwrap(),
         |report| report.command.as_mut().unwrap(),
@@ -294,7 +338,10 @@ fn escapes_what_it_did_not_write() {
         |report| &mut report.stages[0].name,
         |report| &mut report.captions[0].set.source,
         |report| &mut report.questions[0].set.source,
-        |report| &mut report.images[0].set.source,
+        |report| &mut report.drawings[0].set.source,
+        |report| &mut report.nouns[0].decoding,
+        |report| &mut report.code_perplexity[0].set.source,
+        |report| &mut report.headlines[1].set,
         |report| &mut report.captioned[0].source,
         |report| &mut report.captioned[0].reference,
         |report| &mut report.captioned[0].caption,
@@ -334,13 +381,17 @@ fn leaves_out_what_is_missing() {
     assert_eq!(empty.terminal_table(), "");
 
     let full = sample();
-    let parts: [(&str, Change); 7] = [
+    let parts: [(&str, Change); 9] = [
         (">Captions<", |report| report.captions.clear()),
         (">Questions<", |report| report.questions.clear()),
-        (">Images<", |report| report.images.clear()),
+        (">Drawings<", |report| report.drawings.clear()),
+        (">Nouns<", |report| report.nouns.clear()),
+        (">Perplexity of held-out codes<", |report| {
+            report.code_perplexity.clear();
+        }),
         ("Perplexity by position", |report| {
-            let images = report.images.iter_mut();
-            images.for_each(|result| result.perplexity_by_position.clear());
+            let sets = report.code_perplexity.iter_mut();
+            sets.for_each(|result| result.by_position.clear());
         }),
         ("What it says of pictures", |report| {
             report.captioned.clear();
@@ -360,18 +411,19 @@ fn leaves_out_what_is_missing() {
 fn shows_a_dash_for_what_is_no_number() {
     let mut report = sample();
     report.captions.truncate(1);
-    report.captions[0].exact = f64::NAN;
+    report.captions[0].exact = Share::default();
     report.captions[0].continuous = None;
-    report.questions[0].accuracy = f64::NAN;
-    report.images[0].r1 = f64::INFINITY;
-    report.images[0].perplexity_by_position[3] = f64::NAN;
-    report.images[1].perplexity_by_position.fill(f64::NAN);
+    report.questions[0].accuracy = Share::default();
+    report.drawings[0].r1 = Share::default();
+    report.drawings[0].chance_r1 = f64::INFINITY;
+    report.code_perplexity[0].by_position[3] = f64::NAN;
+    report.code_perplexity[1].by_position.fill(f64::NAN);
     report.captioned[0].caption = " ".into();
     report.drawn[0].matches[0].score = f32::NAN;
     let html = report.html();
     assert!(!html.contains("NaN") && !html.contains("inf<"));
     assert!(html.contains("style=\"--v:0.0\">–</td><td class=\"quiet\">–</td>"));
-    assert!(html.contains("code 3: perplexity –"));
+    assert!(html.contains("code 4: perplexity –"));
     assert!(html.contains("<p class=\"caption\">–\u{a0}<span class=\"tick\""));
     assert_eq!(
         html.matches("<strong>Perplexity by position</strong>")
@@ -390,37 +442,138 @@ fn says_what_the_model_did() {
         3,
         "only where something else was said"
     );
-    assert_eq!((count(" · not found"), count(" · not an image")), (1, 1));
+    assert_eq!(
+        (count(" · not found"), count(" · malformed: 31 codes")),
+        (1, 1)
+    );
     assert_eq!(count("<summary>32 codes</summary>"), 5);
-    assert!(html.contains("opening mark: perplexity 1.0"));
-    assert!(html.contains("closing mark: perplexity 1.0"));
+    assert_eq!(count("<summary>31 codes</summary>"), 1);
+    assert_eq!(count("<p class=\"quiet\">other words</p>"), 2);
     assert!(html.contains("test · openmoji · unseen<small>274 pictures</small>"));
-    assert!(html.contains("<p class=\"value\">–</p>"));
+    assert!(html.contains("<p class=\"value\">–<span"));
+}
+
+#[test]
+fn tells_drawings_apart_by_their_prompts() {
+    let html = sample().html();
+    let at = |part: &str| html.find(part).unwrap_or_else(|| panic!("{part}"));
+    let kinds = PromptKind::ALL.map(|kind| {
+        at(&format!(
+            "<span>{kind}</span><small>{}</small>",
+            kind.meaning()
+        ))
+    });
+    assert!(kinds.is_sorted(), "in the order of what training knew");
+    assert!(kinds[1] < at("12.4<span class=\"error\"> ± 0.9</span>"));
+    assert!(html.contains("274 prompts, 274 candidates"));
+    assert!(html.contains("sampled, temperature 1, top-p 0.5<small>5,000 nouns</small>"));
+    assert!(html.contains("31×92 33×50 30×3"));
+    assert!(!html.to_lowercase().contains("blind"));
+    let json = serde_json::to_string(&sample()).unwrap();
+    for part in [
+        r#""kind":"recall""#,
+        r#""kind":"other words""#,
+        r#""kind":"unseen concepts""#,
+        r#""malformed_lengths":{"30":3,"31":92,"33":50}"#,
+    ] {
+        assert!(json.contains(part), "{part}");
+    }
 }
 
 #[test]
 fn warns_of_what_the_figures_show() {
     let mut report = sample();
     let warnings = report.all_warnings();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let own = "Captions of flags are left out.";
     assert_eq!(
-        warnings[1],
-        "Not reached: images found, R@1 is 12.4 %, hoped for ≥ 15.0 %."
+        warnings,
+        [
+            own,
+            "Not reached: other_words_r1 (test openmoji, seen): 170 of 1,370, asked at least 206 of 1,370.",
+            "Not reached: nouns_well_formed (greedy): 4,855 of 5,000, asked at least 4,950 of 5,000.",
+            "Not compared: recall_r1 (test openmoji, seen): asked of 1,327, 1,370 were judged.",
+        ]
     );
-    report.captions[1].exact = 0.3;
-    report.questions[2].accuracy = 58.2;
-    report.images[3].r1 = 0.0;
-    let warnings = report.all_warnings();
-    for (at, part) in [
-        "On validation · emojione · unseen the captions (0.3 % exact)",
-        "On test · openmoji · seen the answers (58.2 % right)",
-        "On test · openmoji · unseen the images find their caption (R@1 0.0 %)",
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        assert!(warnings[2 + at].starts_with(part), "{warnings:?}");
+    report.headlines.clear();
+    assert_eq!(report.all_warnings(), [own]);
+    report.captions[1].exact = Share::new(1, 274);
+    report.captions[2].exact = Share::default();
+    report.questions[1].accuracy = Share::new(342, 822);
+    report.questions[2].accuracy = report.questions[2].most_frequent_answer;
+    report.drawings[0].r1 = Share::new(1, 274);
+    assert_eq!(
+        report.all_warnings()[1..],
+        [
+            "On validation · emojione · unseen the captions, 0.4 % (1 of 274) exact, do no better than the most frequent \
+             one: 0.4 % (1 of 274).",
+            "On validation · emojione · unseen the answers, 41.6 % (342 of 822) right, do no better than those about \
+             another picture: 41.7 % (343 of 822).",
+            "On validation · emojione · unseen the answers, 41.6 % (342 of 822) right, do no better than the most \
+             frequent answer: 58.2 % (478 of 822).",
+            "On test · openmoji · seen the answers, 58.2 % (2,392 of 4,110) right, do no better than the most frequent \
+             answer: 58.2 % (2,392 of 4,110).",
+            "On unseen concepts, test · openmoji · unseen, the drawings find their prompt no more often than by chance: \
+             R@1 0.4 % (1 of 274), chance 0.36 %.",
+        ]
+    );
+}
+
+#[test]
+fn every_score_is_found_by_its_name() {
+    let report = sample();
+    for (score, set, figure) in [
+        (
+            Score::ExactCaptions,
+            SEEN,
+            Figure::from(report.captions[2].exact),
+        ),
+        (Score::Cider, SEEN, report.captions[2].cider.into()),
+        (
+            Score::CaptionPerplexity,
+            SEEN,
+            report.captions[2].perplexity.into(),
+        ),
+        (Score::RougeL, SEEN, report.captions[2].rouge_l.into()),
+        (Score::Bleu4, SEEN, report.captions[2].bleu4.into()),
+        (
+            Score::RightAnswers,
+            SEEN,
+            report.questions[2].accuracy.into(),
+        ),
+        (
+            Score::UnseenConceptsR10,
+            "test · openmoji · unseen",
+            report.drawings[0].r10.into(),
+        ),
+        (
+            Score::RecallWellFormed,
+            SEEN,
+            report.drawings[1].well_formed.into(),
+        ),
+        (Score::OtherWordsR5, SEEN, report.drawings[2].r5.into()),
+        (
+            Score::NounsWellFormed,
+            "sampled temperature 1 top-p 0.5",
+            report.nouns[1].well_formed.into(),
+        ),
+        (
+            Score::CodePerplexity,
+            SEEN,
+            report.code_perplexity[2].codes.into(),
+        ),
+    ] {
+        assert_eq!(report.figure(score, set), Some(figure), "{score}");
+        assert_eq!(matches!(figure, Figure::Share(_)), score.is_share());
     }
+    assert_eq!(
+        report.figure(Score::RecallR1, "test openmoji, unseen"),
+        None
+    );
+    assert_eq!(report.figure(Score::ImageToTextR1, SEEN), None);
+    let verdicts: Vec<_> = report.headlines.iter().map(Headline::verdict).collect();
+    let [reached, missed] = [Verdict::Reached, Verdict::NotReached].map(Some);
+    let other = Some(Verdict::NotCompared);
+    assert_eq!(verdicts, [None, reached, reached, missed, missed, other]);
 }
 
 #[test]
@@ -428,8 +581,8 @@ fn puts_the_run_without_codes_beside() {
     let report = sample();
     let mut continuous = report.clone();
     continuous.captions.remove(1);
-    continuous.captions[0].exact = 77.0;
+    continuous.captions[0].exact = Share::new(1055, 1370);
     let found = report.beside(&continuous);
-    assert_eq!(found.captions[0].continuous, Some(77.0));
+    assert_eq!(found.captions[0].continuous, Some(Share::new(1055, 1370)));
     assert_eq!(found.captions[1].continuous, None, "it has no such set");
 }

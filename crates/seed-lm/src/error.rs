@@ -86,8 +86,8 @@ pub enum LmError {
         /// The name of one layer.
         example: String,
     },
-    /// An adapter made for another model.
-    #[error("the adapter does not fit the model: {reason}; is it of another base model?")]
+    /// An adapter or a visual vocabulary made for another model.
+    #[error("made for another base model: {reason}")]
     OtherBase {
         /// What does not fit.
         reason: String,

@@ -8,7 +8,7 @@ use burn::{
     module::Module,
     tensor::{DType, Device},
 };
-use seed_nn::{ConfigError, Linear, LoraBranch};
+use seed_nn::{ConfigError, Linear, LoraBranch, limits};
 use seed_weights::{Checkpoint, KeyMap};
 use serde::{Deserialize, Serialize};
 
@@ -52,17 +52,10 @@ impl LoraConfig {
     /// Checks the numbers.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "LoRA";
-        ConfigError::check(self.rank > 0, part, "rank", self.rank, "positive")?;
+        ConfigError::check_size(part, "rank", self.rank, limits::WIDTH)?;
         let sound = self.alpha.is_finite() && self.alpha > 0.0;
         ConfigError::check(sound, part, "alpha", self.alpha, "positive")?;
-        let sound = (0.0..1.0).contains(&self.dropout);
-        ConfigError::check(
-            sound,
-            part,
-            "dropout",
-            self.dropout,
-            "at least 0 and below 1",
-        )
+        ConfigError::check_share(part, "dropout", self.dropout)
     }
 
     /// What the branch is multiplied by.

@@ -67,5 +67,5 @@ pub fn saved() -> Result<SavedLm, LmError> {
 ///
 /// [`LmError`] if a shipped file is damaged.
 pub fn lm(device: &Device, dtype: DType) -> Result<SeedLm, LmError> {
-    saved()?.load(opt(device, dtype)?, device)
+    saved()?.load(opt(device, dtype)?, &opt_identity(), device)
 }

@@ -1,6 +1,6 @@
 //! A trained language model on disk: the adapter in PEFT's files, and the visual vocabulary beside it.
 //!
-//! The base model is not in it, as with every adapter: it is named.
+//! The base model is not in it, as with every adapter: it is named, and known by its hash.
 
 use std::path::Path;
 
@@ -27,6 +27,8 @@ pub const VOCABULARY_FILE: &str = "vocabulary.safetensors";
 pub struct LmAbout {
     /// The base model: `nano` for the one that ships with the library, else what was asked for.
     pub base: String,
+    /// Hash of the base's weights, as whoever trained it took it ([`crate::nano::opt_identity`] for `nano`).
+    pub base_identity: String,
     /// Sizes.
     pub model: SeedLmConfig,
     /// How its sequences were put together.
@@ -67,13 +69,15 @@ impl SavedLm {
     ///
     /// # Errors
     ///
-    /// [`LmError::File`] if the vocabulary's metadata do not say what it is.
+    /// [`LmError::File`] if the vocabulary's metadata do not say what it is, [`LmError::Config`] if they name impossible
+    /// sizes.
     pub fn of(
         adapter_config: String,
         adapter: Checkpoint,
         vocabulary: Checkpoint,
     ) -> Result<Self, LmError> {
         let about: LmAbout = config_in(&vocabulary)?;
+        about.model.validate()?;
         about.templates.validate()?;
         Ok(Self {
             about,
@@ -83,12 +87,29 @@ impl SavedLm {
         })
     }
 
-    /// The model on top of its base.
+    /// The model on top of its base, whose weights have the hash `base_identity`.
     ///
     /// # Errors
     ///
-    /// [`LmError::OtherBase`] if the base has other sizes, and those of [`Adapter::read`].
-    pub fn load(&self, mut base: Opt, device: &Device) -> Result<SeedLm, LmError> {
+    /// [`LmError::OtherBase`] if it was trained on another base, and those of [`Adapter::read`].
+    pub fn load(
+        &self,
+        mut base: Opt,
+        base_identity: &str,
+        device: &Device,
+    ) -> Result<SeedLm, LmError> {
+        if base_identity != self.about.base_identity {
+            let short = |hash: &str| hash.chars().take(12).collect::<String>();
+            return Err(LmError::OtherBase {
+                reason: format!(
+                    "it was trained on {} of hash {}, and this base has hash {}: name the folder of its own base with \
+                     --base, or leave --base out for the nano OPT",
+                    self.about.base,
+                    short(&self.about.base_identity),
+                    short(base_identity)
+                ),
+            });
+        }
         let (found, expected) = (base.config(), &self.about.model.opt);
         let sizes = |config: &crate::OptConfig| {
             [

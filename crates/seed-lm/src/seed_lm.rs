@@ -32,12 +32,19 @@ impl SeedLmConfig {
         }
     }
 
+    /// Checks both parts.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.opt.validate()?;
+        self.visual.validate()
+    }
+
     /// Joins a language model and a new visual vocabulary.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a size is 0.
+    /// [`ConfigError`] if the sizes do not fit together.
     pub fn init(&self, opt: Opt, device: &Device) -> Result<SeedLm, ConfigError> {
+        self.validate()?;
         let vocabulary = self.visual.init(self.opt.embed_width, device)?;
         Ok(SeedLm::new(opt, vocabulary, self.ids()))
     }

@@ -6,7 +6,7 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, Linear, LinearConfig};
+use seed_nn::{ConfigError, Linear, LinearConfig, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::LmError;
@@ -134,17 +134,12 @@ impl VisualIds {
 }
 
 impl VisualVocabularyConfig {
-    /// Checks the sizes.
+    /// Checks that the sizes are within their limits.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "visual vocabulary";
-        for (name, size) in [
-            ("codes", self.codes),
-            ("code_width", self.code_width),
-            ("per_image", self.per_image),
-        ] {
-            ConfigError::check(size > 0, part, name, size, "positive")?;
-        }
-        Ok(())
+        ConfigError::check_size(part, "codes", self.codes, limits::ROWS)?;
+        ConfigError::check_size(part, "code_width", self.code_width, limits::WIDTH)?;
+        ConfigError::check_size(part, "per_image", self.per_image, limits::POSITIONS)
     }
 
     /// Initialises the vocabulary for word embeddings of that width; the codebook is filled by
@@ -152,7 +147,7 @@ impl VisualVocabularyConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a size is 0.
+    /// [`ConfigError`] if a size is 0 or beyond its limit.
     pub fn init(&self, width: usize, device: &Device) -> Result<VisualVocabulary, ConfigError> {
         self.validate()?;
         // Words of OPT have about this deviation.

@@ -15,7 +15,7 @@ pub use attention::{
     scaled_dot_product, split_heads, visibility_bias,
 };
 pub use dropout::Dropout;
-pub use error::ConfigError;
+pub use error::{ConfigError, limits};
 pub use layer_norm::{LayerNorm, LayerNormConfig};
 pub use linear::{Linear, LinearConfig};
 pub use lora::LoraBranch;

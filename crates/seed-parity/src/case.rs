@@ -12,7 +12,7 @@ use burn::tensor::{Device, Int, Tensor};
 use seed_weights::Checkpoint;
 use serde_json::Value;
 
-use crate::ParityError;
+use crate::error::ParityError;
 
 /// A dimension that may be of any size.
 pub(crate) const ANY: usize = 0;

@@ -11,10 +11,12 @@ use std::{
 use burn::tensor::Device;
 
 use crate::{
-    CaseResult, Comparison, KitResult, Outcome, ParityError,
     case::Case,
     cases::{self, Model},
+    comparison::Comparison,
+    error::ParityError,
     outputs::{Output, Outputs, Recorder},
+    result::{CaseResult, KitResult, Outcome},
 };
 
 /// A folder of cases.

@@ -6,9 +6,10 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde_json::Value;
 
 use crate::{
-    LeftOut, ParityError,
     case::Case,
     comparison::{Rule, Values, largest},
+    error::ParityError,
+    result::LeftOut,
 };
 
 /// Share of the largest golden magnitude that is allowed where `stats.json` has no tolerance: a few

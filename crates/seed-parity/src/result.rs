@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Comparison, Table};
+use crate::comparison::Comparison;
 
 /// A whole kit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -114,21 +114,5 @@ impl KitResult {
             }
         }
         counts
-    }
-
-    /// A table of one line a case, and one for each comparison that did not pass.
-    pub fn table(&self) -> Table<'_> {
-        Table {
-            result: self,
-            verbose: false,
-        }
-    }
-
-    /// A table of one line a comparison, grouped by case, with what was left out.
-    pub fn verbose_table(&self) -> Table<'_> {
-        Table {
-            result: self,
-            verbose: true,
-        }
     }
 }

@@ -2,13 +2,34 @@
 
 use std::fmt;
 
-use crate::{CaseResult, Comparison, KitResult, LeftOut, Measure, Outcome};
+use crate::{
+    comparison::{Comparison, Measure},
+    result::{CaseResult, KitResult, LeftOut, Outcome},
+};
 
 /// A [`KitResult`] in lines: [`KitResult::table`] and [`KitResult::verbose_table`].
 #[derive(Debug, Clone, Copy)]
 pub struct Table<'a> {
-    pub(crate) result: &'a KitResult,
-    pub(crate) verbose: bool,
+    result: &'a KitResult,
+    verbose: bool,
+}
+
+impl KitResult {
+    /// A table of one line a case, and one for each comparison that did not pass.
+    pub fn table(&self) -> Table<'_> {
+        Table {
+            result: self,
+            verbose: false,
+        }
+    }
+
+    /// A table of one line a comparison, grouped by case, with what was left out.
+    pub fn verbose_table(&self) -> Table<'_> {
+        Table {
+            result: self,
+            verbose: true,
+        }
+    }
 }
 
 impl fmt::Display for Table<'_> {

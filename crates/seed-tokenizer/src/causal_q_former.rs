@@ -1,5 +1,6 @@
-//! The Causal Q-Former: image tokens in, causal embeddings out, and the heads of the trainings
-//! with captions.
+//! The Causal Q-Former: image tokens in, embeddings out, and the heads of the trainings with captions.
+//!
+//! Causal queries, SEED's, give the paper's causal embeddings; bidirectional ones are the other side of an ablation.
 //!
 //! - paper: SEED §2.2.1, <https://arxiv.org/abs/2307.08041>
 //! - original code: `blip2_qformer_casual.py` of the SEED repository
@@ -8,7 +9,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, l2_normalize, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -33,13 +34,13 @@ pub struct CausalQFormerConfig {
 }
 
 impl CausalQFormerConfig {
-    /// Checks that the sizes fit together.
+    /// Checks that the sizes fit together and are within their limits.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "causal Q-Former";
         self.q_former.validate(part)?;
-        ConfigError::check(self.queries > 0, part, "queries", self.queries, "positive")?;
+        ConfigError::check_size(part, "queries", self.queries, limits::POSITIONS)?;
         let embed_dim = self.embed_dim.unwrap_or(1);
-        ConfigError::check(embed_dim > 0, part, "embed_dim", embed_dim, "positive")?;
+        ConfigError::check_size(part, "embed_dim", embed_dim, limits::WIDTH)?;
         ConfigError::check(
             !self.language_head || self.q_former.text.is_some(),
             part,
@@ -80,7 +81,7 @@ impl CausalQFormerConfig {
     }
 }
 
-/// Learned queries that read image tokens, one after the other.
+/// Learned queries that read image tokens; with causal attention, one after the other.
 #[derive(Module, Debug)]
 pub struct CausalQFormer {
     /// Norm of the image tokens (epsilon 1e-5).
@@ -98,7 +99,7 @@ pub struct CausalQFormer {
 }
 
 impl CausalQFormer {
-    /// Causal embeddings of images.
+    /// Embeddings of images, one a query.
     ///
     /// # Shapes
     ///
@@ -111,7 +112,7 @@ impl CausalQFormer {
             .forward_queries(queries, context, self.attention)
     }
 
-    /// Causal embeddings of images, and how their captions go on, in one pass.
+    /// Embeddings of images, and how their captions go on, in one pass.
     ///
     /// # Shapes
     ///
@@ -156,7 +157,7 @@ impl CausalQFormer {
     ///
     /// # Shapes
     ///
-    /// - embeddings: `[batch, queries, width]`, causal embeddings or their reconstruction from codes
+    /// - embeddings: `[batch, queries, width]`, of images or rebuilt from codes
     /// - output: `[batch, embed_dim]`
     ///
     /// # Panics

@@ -1,12 +1,12 @@
-//! Stage II's model: causal embeddings to codes, and from codes to everything that is rebuilt.
+//! Stage II's model: a token encoder's embeddings to codes, and from codes to everything that is rebuilt.
 //!
 //! - paper: SEED §2.2.2; SEED-LLaMA, <https://arxiv.org/abs/2310.01218>, for the image head
 //! - original code: `blip2_qformer_codebook_all_image.py` and `qformer_quantizer.py` of the SEED
 //!   repository
 //!
 //! ```text
-//! causal embeddings → encode_task_layer → quantize → codes
-//! codes → decode_task_layer → u ┬→ reconstruction → causal embeddings
+//! embeddings → encode_task_layer → quantize → codes
+//! codes → decode_task_layer → u ┬→ reconstruction → embeddings
 //!                               ├→ text head      → generation embeddings [batch, length, width]  (v1)
 //!                               └→ image head     → generation embedding  [batch, width]          (v2)
 //! ```
@@ -17,7 +17,7 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Device, Int, Tensor},
 };
-use seed_nn::{ConfigError, Linear, LinearConfig};
+use seed_nn::{ConfigError, Linear, LinearConfig, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -34,7 +34,7 @@ const POSITION_OFFSET_STD: f64 = 4.0;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodeAutoencoderConfig {
-    /// Width of the causal embeddings.
+    /// Width of the embeddings.
     pub width: usize,
     /// Number of codes of an image.
     pub positions: usize,
@@ -54,20 +54,28 @@ pub struct CodeAutoencoderConfig {
 }
 
 impl CodeAutoencoderConfig {
+    /// Checks that the sizes fit together and are within their limits.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let part = "code autoencoder";
+        ConfigError::check_size(part, "positions", self.positions, limits::POSITIONS)?;
+        self.quantizer.validate()?;
+        self.blocks.validate(self.width)?;
+        if let Some(head) = &self.text_head {
+            head.validate(self.width)?;
+        }
+        if let Some(head) = &self.image_head {
+            head.validate(self.width)?;
+        }
+        Ok(())
+    }
+
     /// Initialises the module on `device`.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if the sizes do not fit together.
     pub fn init(&self, device: &Device) -> Result<CodeAutoencoder, ConfigError> {
-        let part = "code autoencoder";
-        ConfigError::check(
-            self.positions > 0,
-            part,
-            "positions",
-            self.positions,
-            "positive",
-        )?;
+        self.validate()?;
         let (width, dim) = (self.width, self.quantizer.dim);
         let stack = || self.blocks.init(width, self.positions, device);
         Ok(CodeAutoencoder {
@@ -131,7 +139,7 @@ pub struct CodeAutoencoder {
     pub quantize: VectorQuantizer,
     /// `[dim → width]`, after the quantiser.
     pub decode_task_layer: TaskLayer,
-    /// Rebuilds the causal embeddings; an objective of training, and retrieval with codes.
+    /// Rebuilds the embeddings; an objective of training, and retrieval with codes.
     pub reconstruction: BlockStack,
     /// Rebuilds the caption's text states: SEED v1.
     pub text_head: Option<TextHead>,
@@ -154,7 +162,7 @@ impl CodeAutoencoder {
         self.encode_task_layer.forward(embeddings)
     }
 
-    /// Quantises causal embeddings.
+    /// Quantises embeddings.
     ///
     /// # Shapes
     ///
@@ -163,7 +171,7 @@ impl CodeAutoencoder {
         self.quantize.forward(self.code_vectors(embeddings))
     }
 
-    /// Codes of causal embeddings, `[batch, positions]`.
+    /// Codes of embeddings, `[batch, positions]`.
     ///
     /// # Shapes
     ///
@@ -192,7 +200,7 @@ impl CodeAutoencoder {
         self.decode_vectors(self.quantize.lookup(codes))
     }
 
-    /// Causal embeddings rebuilt from codes, for retrieval with codes.
+    /// Embeddings rebuilt from codes, for retrieval with codes.
     ///
     /// # Shapes
     ///

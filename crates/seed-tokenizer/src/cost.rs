@@ -1,7 +1,8 @@
 //! What a tokenizer costs, from its config alone: parameters, operations, memory.
 //!
 //! Operations are those of matrix products and attention, two for a multiplication with its addition; norms
-//! and activations add a few percent. A backward pass counts twice its forward.
+//! and activations add a few percent. A backward pass counts twice its forward. What is beyond 64 bits counts as the most
+//! that they hold: a config may name such sizes.
 
 use burn::tensor::Device;
 use seed_encoders::EvaVitConfig;
@@ -10,7 +11,7 @@ use seed_weights::parameter_count;
 
 use crate::{
     BlockStackConfig, CodeAutoencoderConfig, ImageHeadConfig, ImageHeadForm, QFormerConfig,
-    SeedConfig, TokenEncoderConfig,
+    ReverseQFormerConfig, SeedConfig, TokenEncoderConfig,
 };
 
 /// Bytes of an f32.
@@ -36,11 +37,11 @@ pub struct PartCost {
 pub struct Cost {
     /// The frozen image tower.
     pub image_tower: PartCost,
-    /// From image tokens to causal embeddings.
+    /// From image tokens to embeddings.
     pub token_encoder: PartCost,
     /// The same transformer reading a caption, in stage I; it has no parameters beyond the encoder's.
     pub text_side: PartCost,
-    /// From causal embeddings to codes.
+    /// From embeddings to codes.
     pub quantizer: PartCost,
     /// From codes to reconstruction and generation embeddings.
     pub decoders: PartCost,
@@ -129,7 +130,11 @@ impl Cost {
 
     /// Operations from a picture to its codes.
     pub fn encode_flops(&self) -> u64 {
-        self.image_tower.flops + self.token_encoder.flops + self.quantizer.flops
+        sum([
+            self.image_tower.flops,
+            self.token_encoder.flops,
+            self.quantizer.flops,
+        ])
     }
 
     /// A step of stage I: the token encoder reads `batch` pictures and captions.
@@ -137,23 +142,38 @@ impl Cost {
         let trained = self.token_encoder.parameters;
         let (encoder, text) = (&self.token_encoder, &self.text_side);
         StepCost {
-            flops: 3 * batch * (encoder.flops + text.flops),
-            frozen_flops: batch * self.image_tower.flops,
-            bytes: F32 * (TRAINED * trained + batch * (encoder.kept_floats + text.kept_floats)),
+            flops: multiply([3, batch, sum([encoder.flops, text.flops])]),
+            frozen_flops: multiply([batch, self.image_tower.flops]),
+            bytes: step_bytes(trained, batch, [encoder, text]),
         }
     }
 
-    /// A step of stage II: quantiser and decoders, from causal embeddings.
+    /// A step of stage II: quantiser and decoders, from the token encoder's embeddings.
     pub fn stage_two(&self, batch: u64) -> StepCost {
         let (quantizer, decoders) = (&self.quantizer, &self.decoders);
         let trained = quantizer.parameters + decoders.parameters;
-        let kept = quantizer.kept_floats + decoders.kept_floats;
+        let frozen = [self.image_tower.flops, self.token_encoder.flops];
         StepCost {
-            flops: 3 * batch * (quantizer.flops + decoders.flops),
-            frozen_flops: batch * (self.image_tower.flops + self.token_encoder.flops),
-            bytes: F32 * (TRAINED * trained + batch * kept),
+            flops: multiply([3, batch, sum([quantizer.flops, decoders.flops])]),
+            frozen_flops: multiply([batch, sum(frozen)]),
+            bytes: step_bytes(trained, batch, [quantizer, decoders]),
         }
     }
+}
+
+/// Weights, gradients and optimiser state of `trained` parameters, and what a batch keeps for the backward pass.
+fn step_bytes(trained: u64, batch: u64, parts: [&PartCost; 2]) -> u64 {
+    let kept = sum(parts.map(|part| part.kept_floats));
+    let floats = [multiply([TRAINED, trained]), multiply([batch, kept])];
+    multiply([F32, sum(floats)])
+}
+
+fn multiply<const N: usize>(factors: [u64; N]) -> u64 {
+    factors.into_iter().fold(1, u64::saturating_mul)
+}
+
+fn sum<const N: usize>(terms: [u64; N]) -> u64 {
+    terms.into_iter().fold(0, u64::saturating_add)
 }
 
 /// Operations, and floats kept for a backward pass.
@@ -165,41 +185,45 @@ struct Work {
 
 impl Work {
     fn and(self, flops: u64, kept: usize) -> Self {
-        Self {
-            flops: self.flops + flops,
-            kept: self.kept + kept as u64,
-        }
+        self.plus(Self {
+            flops,
+            kept: kept as u64,
+        })
     }
 
     fn plus(self, other: Self) -> Self {
-        self.and(other.flops, other.kept as usize)
+        Self {
+            flops: sum([self.flops, other.flops]),
+            kept: sum([self.kept, other.kept]),
+        }
     }
 
     fn times(self, count: usize) -> Self {
         Self {
-            flops: self.flops * count as u64,
-            kept: self.kept * count as u64,
+            flops: multiply([self.flops, count as u64]),
+            kept: multiply([self.kept, count as u64]),
         }
     }
 }
 
 /// `[rows, input] · [input, output]`.
 fn product(rows: usize, input: usize, output: usize) -> u64 {
-    2 * (rows * input) as u64 * output as u64
+    multiply([2, rows, input, output].map(|size| size as u64))
 }
 
 /// Scores and mixing of `queries` over `keys`.
 fn attention(queries: usize, keys: usize, width: usize, heads: usize) -> Work {
     Work {
-        flops: 4 * (queries * keys) as u64 * width as u64,
-        kept: (2 * heads * queries * keys + queries * width) as u64,
+        flops: multiply([4, queries, keys, width].map(|size| size as u64)),
+        kept: multiply([2, heads, queries, keys].map(|size| size as u64)),
     }
+    .and(0, queries * width)
 }
 
 /// Self-attention and MLP of one transformer layer.
 fn layer(tokens: usize, width: usize, heads: usize, hidden: usize) -> Work {
     attention(tokens, tokens, width, heads).and(
-        product(tokens, width, 4 * width) + product(tokens, width, 2 * hidden),
+        product(tokens, width, 4 * width + 2 * hidden),
         tokens * (7 * width + 2 * hidden),
     )
 }
@@ -228,9 +252,10 @@ fn queries(config: &QFormerConfig, queries: usize, context: usize) -> Work {
         every => config.depth.div_ceil(every),
     };
     let cross = attention(queries, context, width, heads).and(
-        product(queries, width, 2 * width) + product(context, config.context_width, 2 * width),
+        product(queries, width, 2 * width),
         4 * queries * width + 2 * context * width,
     );
+    let cross = cross.and(product(context, config.context_width, 2 * width), 0);
     own.plus(cross.times(crossing))
 }
 
@@ -259,18 +284,8 @@ fn from_codes(config: &CodeAutoencoderConfig) -> Work {
     let stack = || blocks(&config.blocks, width, positions);
     let decode = product(positions, dim, dim) + product(positions, dim, width);
     let mut all = stack().and(decode, positions * (dim + width));
-    let reverse = |reverse: &crate::ReverseQFormerConfig| {
-        let transformer = QFormerConfig {
-            width,
-            heads: reverse.heads,
-            depth: reverse.depth,
-            mlp_hidden: reverse.mlp_hidden,
-            context_width: width,
-            cross_attention_every: reverse.cross_attention_every,
-            dropout: reverse.dropout,
-            text: None,
-        };
-        queries(&transformer, reverse.queries, positions)
+    let reverse = |reverse: &ReverseQFormerConfig| {
+        queries(&reverse.q_former(width), reverse.queries, positions)
     };
     if let Some(head) = &config.text_head {
         let length = head.reverse.queries;

@@ -4,7 +4,7 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Device, Tensor, activation::relu},
 };
-use seed_nn::{ConfigError, Linear, LinearConfig, QkvBias, VitBlock, VitBlockConfig};
+use seed_nn::{ConfigError, Linear, LinearConfig, QkvBias, VitBlock, VitBlockConfig, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::{QFormer, QFormerConfig, QueryAttention, q_former::bert_normal};
@@ -22,18 +22,28 @@ pub struct BlockStackConfig {
 }
 
 impl BlockStackConfig {
+    /// Checks the sizes of a stack for tokens of `width`. No block at all is a stack, too: it adds the positions.
+    pub fn validate(&self, width: usize) -> Result<(), ConfigError> {
+        let part = "decoder blocks";
+        ConfigError::check_heads(part, width, self.heads)?;
+        let rule = format!("at most {}", limits::DEPTH);
+        ConfigError::check(self.depth <= limits::DEPTH, part, "depth", self.depth, rule)?;
+        ConfigError::check_size(part, "mlp_hidden", self.mlp_hidden, limits::WIDTH)
+    }
+
     /// Initialises a stack for `positions` tokens of `width` on `device`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the width does not split into heads.
+    /// [`ConfigError`] if the width does not split into heads, or a size is beyond its limit.
     pub fn init(
         &self,
         width: usize,
         positions: usize,
         device: &Device,
     ) -> Result<BlockStack, ConfigError> {
-        ConfigError::check_heads("decoder blocks", width, self.heads)?;
+        self.validate(width)?;
+        ConfigError::check_size("decoder blocks", "positions", positions, limits::POSITIONS)?;
         let block = VitBlockConfig {
             width,
             heads: self.heads,
@@ -100,18 +110,13 @@ pub struct ReverseQFormer {
     pub q_former: QFormer,
 }
 
+/// How errors name it.
+const REVERSE: &str = "reverse Q-Former";
+
 impl ReverseQFormerConfig {
-    fn init(&self, width: usize, device: &Device) -> Result<ReverseQFormer, ConfigError> {
-        let part = "reverse Q-Former";
-        ConfigError::check(self.queries > 0, part, "queries", self.queries, "positive")?;
-        ConfigError::check(
-            self.cross_attention_every > 0,
-            part,
-            "cross_attention_every",
-            0,
-            "positive, since queries without cross-attention see no codes",
-        )?;
-        let q_former = QFormerConfig {
+    /// The transformer, for memory of `width`.
+    pub(crate) fn q_former(&self, width: usize) -> QFormerConfig {
+        QFormerConfig {
             width,
             heads: self.heads,
             depth: self.depth,
@@ -120,10 +125,26 @@ impl ReverseQFormerConfig {
             cross_attention_every: self.cross_attention_every,
             dropout: self.dropout,
             text: None,
-        };
+        }
+    }
+
+    fn validate(&self, width: usize) -> Result<(), ConfigError> {
+        ConfigError::check_size(REVERSE, "queries", self.queries, limits::POSITIONS)?;
+        ConfigError::check(
+            self.cross_attention_every > 0,
+            REVERSE,
+            "cross_attention_every",
+            0,
+            "positive, since queries without cross-attention see no codes",
+        )?;
+        self.q_former(width).validate(REVERSE)
+    }
+
+    fn init(&self, width: usize, device: &Device) -> Result<ReverseQFormer, ConfigError> {
+        self.validate(width)?;
         Ok(ReverseQFormer {
             tokens: bert_normal(width).init([1, self.queries, width], device),
-            q_former: q_former.init(part, device)?,
+            q_former: self.q_former(width).init(REVERSE, device)?,
         })
     }
 }
@@ -153,12 +174,24 @@ pub struct TextHeadConfig {
 }
 
 impl TextHeadConfig {
+    /// Checks the sizes of a head on tokens of `width`.
+    pub fn validate(&self, width: usize) -> Result<(), ConfigError> {
+        self.reverse.validate(width)?;
+        ConfigError::check_size(
+            "text head",
+            "target_width",
+            self.target_width,
+            limits::WIDTH,
+        )
+    }
+
     pub(crate) fn init(
         &self,
         width: usize,
         stack: BlockStack,
         device: &Device,
     ) -> Result<TextHead, ConfigError> {
+        self.validate(width)?;
         Ok(TextHead {
             stack,
             reverse: self.reverse.init(width, device)?,
@@ -219,6 +252,22 @@ pub enum ImageHeadForm {
 }
 
 impl ImageHeadConfig {
+    /// Checks the sizes of a head on tokens of `width`.
+    pub fn validate(&self, width: usize) -> Result<(), ConfigError> {
+        let part = "image head";
+        ConfigError::check_size(part, "target_width", self.target_width, limits::WIDTH)?;
+        match &self.form {
+            ImageHeadForm::Mlp { widths } => widths.iter().try_for_each(|width| {
+                ConfigError::check_size(part, "widths", *width, limits::WIDTH)
+            }),
+            ImageHeadForm::Query { reverse } => {
+                let one = reverse.queries == 1;
+                ConfigError::check(one, part, "queries", reverse.queries, "1")?;
+                reverse.validate(width)
+            }
+        }
+    }
+
     pub(crate) fn init(
         &self,
         width: usize,
@@ -226,6 +275,7 @@ impl ImageHeadConfig {
         stack: BlockStack,
         device: &Device,
     ) -> Result<ImageHead, ConfigError> {
+        self.validate(width)?;
         let linear = |input, output| {
             LinearConfig::new(input, output)
                 .with_bias(false)
@@ -239,11 +289,7 @@ impl ImageHeadConfig {
                 let layers = layers.map(|(input, output)| linear(input, output)).to_vec();
                 (Some(layers), None, positions * third)
             }
-            ImageHeadForm::Query { reverse } => {
-                let one = reverse.queries == 1;
-                ConfigError::check(one, "image head", "queries", reverse.queries, "1")?;
-                (None, Some(reverse.init(width, device)?), width)
-            }
+            ImageHeadForm::Query { reverse } => (None, Some(reverse.init(width, device)?), width),
         };
         Ok(ImageHead {
             stack,

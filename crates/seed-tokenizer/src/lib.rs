@@ -1,9 +1,12 @@
-//! The SEED tokenizer: an image becomes a few codes with a causal order, and comes back from them.
+//! The SEED tokenizer: an image becomes a few codes, and comes back from them.
 //!
 //! ```text
-//! image [B,3,H,W] → image tokens [B,1+N,Dv] → causal embeddings [B,Q,D] → codes [B,Q]
+//! image [B,3,H,W] → image tokens [B,1+N,Dv] → embeddings [B,Q,D] → codes [B,Q]
 //! codes [B,Q] → generation embeddings [B,L,Dt]
 //! ```
+//!
+//! In SEED the queries are causal, and the embeddings with them; a bidirectional Q-Former and the patch grid in raster order
+//! stand in the same place for comparison.
 //!
 //! [`SeedConfig`] holds every size and option; its presets are the models of the papers and `nano`.
 
@@ -43,9 +46,13 @@ pub use q_former::{
     QueryAttention, TextSideConfig,
 };
 pub use quantizer::{
-    CodeDistance, CodebookInit, CodebookUpdate, Quantized, QuantizerConfig, Revival,
+    AfterStep, CodeDistance, CodebookInit, CodebookUpdate, Quantized, QuantizerConfig, Revival,
     VectorQuantizer,
 };
 pub use raster::{RasterConfig, RasterEncoder};
 pub use token_encoder::{TokenEncoder, TokenEncoderConfig};
 pub use tokenizer::SeedTokenizer;
+
+/// Version of what token encoder and code autoencoder compute. Raise it when the same weights give other outputs: what was
+/// kept of the old ones is then computed anew.
+pub const CODE_VERSION: u32 = 1;

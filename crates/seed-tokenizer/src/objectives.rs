@@ -149,7 +149,7 @@ pub fn cosine_distance(rebuilt: Tensor<3>, target: Tensor<3>) -> Tensor<1> {
 pub struct StageTwoWeights {
     /// Codebook and commitment.
     pub quantization: f64,
-    /// Cosine reconstruction of the causal embeddings.
+    /// Cosine reconstruction of the embeddings.
     pub reconstruction: f64,
     /// Squared error to the caption's text states.
     pub text: f64,
@@ -169,7 +169,7 @@ impl Default for StageTwoWeights {
     }
 }
 
-/// What stage II is to rebuild besides the causal embeddings.
+/// What stage II is to rebuild besides the embeddings.
 #[derive(Debug, Clone, Default)]
 pub struct StageTwoTargets {
     /// Text states of the caption `[batch, length, width]`, all positions, padding included.
@@ -185,7 +185,7 @@ pub struct StageTwoLosses {
     pub total: Tensor<1>,
     /// Codebook and commitment, `[1]`.
     pub quantization: Tensor<1>,
-    /// `1 − cos` to the causal embeddings, `[1]`.
+    /// `1 − cos` to the embeddings, `[1]`.
     pub reconstruction: Tensor<1>,
     /// Squared error to the text states, with a text head and target, `[1]`.
     pub text: Option<Tensor<1>>,
@@ -204,7 +204,7 @@ impl CodeAutoencoder {
     ///
     /// # Shapes
     ///
-    /// - embeddings: `[batch, positions, width]`, frozen causal embeddings
+    /// - embeddings: `[batch, positions, width]`, of the frozen token encoder
     pub fn losses(
         &self,
         embeddings: Tensor<3>,

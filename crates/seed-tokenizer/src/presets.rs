@@ -142,21 +142,31 @@ impl SeedConfig {
         }
     }
 
-    /// Checks that the parts fit together; each part checks itself when it is initialised.
+    /// Checks each part, and that they fit together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.image.validate()?;
+        self.tokens.validate()?;
+        self.codes.validate()?;
         let (tokens, codes) = (&self.tokens, &self.codes);
-        let equal = |name, value: usize, expected: usize| {
-            let rule = format!("{expected}, to fit the part before it");
+        let equal = |name, value: usize, expected: usize, given_by: &str| {
+            let rule = format!("{expected}, to fit the part before it ({given_by})");
             ConfigError::check(value == expected, "tokenizer", name, value, rule)
         };
+        let width = self.image.width;
         equal(
             "tokens.context_width",
             tokens.image_width(),
-            self.image.width,
+            width,
+            "image.width",
         )?;
-        equal("codes.width", codes.width, tokens.width())?;
-        equal("codes.positions", codes.positions, tokens.tokens())
+        equal("codes.width", codes.width, tokens.width(), "tokens' width")?;
+        let given_by = "tokens' queries or grid";
+        equal(
+            "codes.positions",
+            codes.positions,
+            tokens.tokens(),
+            given_by,
+        )
     }
 
     fn full_size() -> Self {

@@ -1,4 +1,4 @@
-//! The vector quantiser: each causal embedding, projected, becomes the index of its nearest code.
+//! The vector quantiser: each embedding, projected, becomes the index of its nearest code.
 //!
 //! - paper: SEED §2.2.2; VQ-VAE, <https://arxiv.org/abs/1711.00937>
 //! - original code: `VectorQuantizer2` in `quantize_semantic.py` of the SEED repository
@@ -11,9 +11,9 @@
 use burn::{
     module::{Initializer, Module, Param},
     nn::{Embedding, EmbeddingConfig},
-    tensor::{Device, Distribution, Int, Tensor},
+    tensor::{Bool, Device, Distribution, Int, Tensor},
 };
-use seed_nn::{ConfigError, l2_normalize};
+use seed_nn::{ConfigError, l2_normalize, limits};
 use serde::{Deserialize, Serialize};
 
 /// What "nearest" means.
@@ -36,7 +36,8 @@ pub enum CodebookUpdate {
     Legacy,
     /// By gradient, with `codebook + β·commitment`, as VQ-VAE has it.
     Corrected,
-    /// By exponential moving average of the vectors that chose a code; the loss is `β·commitment`.
+    /// By exponential moving average of the vectors that chose a code (VQ-VAE, appendix A.1); the loss is
+    /// `β·commitment`.
     Ema {
         /// Share of the old average kept at each step.
         decay: f64,
@@ -100,26 +101,23 @@ impl QuantizerConfig {
         }
     }
 
-    /// Checks that the numbers make sense.
+    /// Checks that the numbers make sense and are within their limits.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "quantiser";
         ConfigError::check(self.codes > 1, part, "codes", self.codes, "at least 2")?;
-        ConfigError::check(self.dim > 0, part, "dim", self.dim, "positive")?;
-        ConfigError::check(self.beta >= 0.0, part, "beta", self.beta, "at least 0")?;
+        ConfigError::check_size(part, "codes", self.codes, limits::ROWS)?;
+        ConfigError::check_size(part, "dim", self.dim, limits::WIDTH)?;
+        let not_negative = |name, value: f64| {
+            let sound = value.is_finite() && value >= 0.0;
+            ConfigError::check(sound, part, name, value, "at least 0")
+        };
+        not_negative("beta", self.beta)?;
         if let CodebookUpdate::Ema { decay } = self.update {
-            let sound = (0.0..1.0).contains(&decay);
-            ConfigError::check(sound, part, "decay", decay, "at least 0 and below 1")?;
+            ConfigError::check_share(part, "decay", decay)?;
         }
         if let Some(revival) = &self.revival {
-            let decay = revival.decay;
-            let sound = (0.0..1.0).contains(&decay);
-            ConfigError::check(
-                sound,
-                part,
-                "revival.decay",
-                decay,
-                "at least 0 and below 1",
-            )?;
+            ConfigError::check_share(part, "revival.decay", revival.decay)?;
+            not_negative("revival.threshold", revival.threshold)?;
             ConfigError::check(revival.every > 0, part, "revival.every", 0, "positive")?;
         }
         Ok(())
@@ -137,11 +135,6 @@ impl QuantizerConfig {
             min: -bound,
             max: bound,
         };
-        let frozen = |initializer: Initializer, rows: usize, width: usize| {
-            initializer
-                .init([rows, width], device)
-                .set_require_grad(false)
-        };
         let ema = matches!(self.update, CodebookUpdate::Ema { .. });
         let counts = ema || self.revival.is_some();
         let mut embedding = EmbeddingConfig::new(self.codes, self.dim)
@@ -152,8 +145,10 @@ impl QuantizerConfig {
         }
         Ok(VectorQuantizer {
             embedding,
-            running_counts: counts.then(|| frozen(Initializer::Ones, self.codes, 1)),
-            running_sums: ema.then(|| frozen(Initializer::Zeros, self.codes, self.dim)),
+            running_counts: counts.then(|| {
+                let ones = Initializer::Ones.init([self.codes, 1], device);
+                ones.set_require_grad(false)
+            }),
             config: self.clone(),
         })
     }
@@ -164,10 +159,8 @@ impl QuantizerConfig {
 pub struct VectorQuantizer {
     /// The codebook `[codes, dim]`.
     pub embedding: Embedding,
-    /// Running number of vectors a code gets in a step `[codes, 1]`, where an option needs it.
+    /// Running number of vectors a code gets in a step `[codes, 1]`, where an option needs it; at first 1.
     pub running_counts: Option<Param<Tensor<2>>>,
-    /// Running sum of those vectors `[codes, dim]`, with [`CodebookUpdate::Ema`].
-    pub running_sums: Option<Param<Tensor<2>>>,
     #[module(skip)]
     config: QuantizerConfig,
 }
@@ -181,6 +174,16 @@ pub struct Quantized {
     pub vectors: Tensor<3>,
     /// Loss of codebook and commitment, `[1]`.
     pub loss: Tensor<1>,
+}
+
+/// What a step leaves behind.
+#[derive(Debug, Clone)]
+pub struct AfterStep {
+    /// The quantiser.
+    pub quantizer: VectorQuantizer,
+    /// Which codes were put elsewhere `[codes, 1]`, without autodiff: what an optimiser remembers of these rows is of other
+    /// codes. None in a step that replaces none.
+    pub replaced: Option<Tensor<2, Bool>>,
 }
 
 impl VectorQuantizer {
@@ -261,7 +264,7 @@ impl VectorQuantizer {
     /// # Shapes
     ///
     /// - vectors: `[batch, positions, dim]`, what was quantised in the step
-    pub fn after_step(mut self, vectors: Tensor<3>, step: usize) -> Self {
+    pub fn after_step(mut self, vectors: Tensor<3>, step: usize) -> AfterStep {
         let [batch, positions, dim] = vectors.dims();
         let vectors = self.prepare(vectors.inner());
         let flat = vectors.clone().reshape([batch * positions, dim]);
@@ -270,33 +273,24 @@ impl VectorQuantizer {
             return self.replace_codes(all.bool(), &flat);
         }
         let Some(counts) = self.running_counts.take() else {
-            return self;
+            return AfterStep {
+                quantizer: self,
+                replaced: None,
+            };
         };
         let codes = self.nearest(vectors).reshape([batch * positions]);
         let ones = Tensor::<2>::ones([batch * positions, 1], &flat.device());
-        let new_counts = sum_by_code(ones, codes.clone(), self.config.codes);
+        let chosen = sum_by_code(ones, codes.clone(), self.config.codes);
         let decay = match (self.config.update, &self.config.revival) {
             (CodebookUpdate::Ema { decay }, _) => decay,
             (_, Some(revival)) => revival.decay,
             (_, None) => 0.0,
         };
-        let mix =
-            |old: Tensor<2>, new: Tensor<2>| old.mul_scalar(decay) + new.mul_scalar(1.0 - decay);
-        let running = mix(counts.val().inner(), new_counts.clone());
-        if let Some(sums) = self.running_sums.take() {
-            let new_sums = sum_by_code(flat.clone(), codes, self.config.codes);
-            let running_sums = mix(sums.val().inner(), new_sums);
-            // A code that has never been chosen keeps its place.
-            let seen = running_sums
-                .clone()
-                .abs()
-                .sum_dim(1)
-                .greater_elem(0.0)
-                .expand([self.config.codes, dim]);
-            let means = running_sums.clone() / running.clone().clamp_min(1e-5);
-            let codebook = self.embedding.weight.val().inner().mask_where(seen, means);
-            self.embedding.weight = set(self.embedding.weight, codebook);
-            self.running_sums = Some(set(sums, running_sums));
+        let fresh = chosen.clone().mul_scalar(1.0 - decay);
+        let running = counts.val().inner().mul_scalar(decay) + fresh.clone();
+        if let CodebookUpdate::Ema { .. } = self.config.update {
+            let sums = sum_by_code(flat.clone(), codes, self.config.codes);
+            self.move_codes(sums, chosen, fresh / running.clone());
         }
         let dead = self
             .config
@@ -306,12 +300,29 @@ impl VectorQuantizer {
         self.running_counts = Some(set(counts, running));
         match dead {
             Some(dead) => self.replace_codes(dead, &flat),
-            None => self,
+            None => AfterStep {
+                quantizer: self,
+                replaced: None,
+            },
         }
     }
 
+    /// Moves each chosen code towards the mean of the vectors that chose it, as far as is their `share` in its running count.
+    ///
+    /// VQ-VAE keeps running sums `m ← γ·m + (1 − γ)·Σz` beside the counts `N ← γ·N + (1 − γ)·n`, and a code is `m / N`. Where
+    /// `m = N·code` holds before a step, this gives the same code after it. So the sums need not be kept, cannot disagree
+    /// with the counts, and a code that nothing chooses is not touched, however small its count.
+    fn move_codes(&mut self, sums: Tensor<2>, chosen: Tensor<2>, share: Tensor<2>) {
+        let codebook = self.embedding.weight.val().inner();
+        let means = sums / chosen.clone().clamp_min(1.0);
+        let moved = codebook.clone() + (means - codebook.clone()) * share;
+        let rows = chosen.greater_elem(0.0).expand(codebook.dims());
+        let codebook = codebook.mask_where(rows, moved);
+        self.embedding.weight = set(self.embedding.weight.clone(), codebook);
+    }
+
     /// Puts vectors of the batch, drawn at random, in the place of the marked codes.
-    fn replace_codes(mut self, marked: Tensor<2, burn::tensor::Bool>, flat: &Tensor<2>) -> Self {
+    fn replace_codes(mut self, marked: Tensor<2, Bool>, flat: &Tensor<2>) -> AfterStep {
         let [candidates, dim] = flat.dims();
         let codes = self.config.codes;
         let draw = Distribution::Uniform(0.0, candidates as f64);
@@ -319,23 +330,18 @@ impl VectorQuantizer {
         let picks = picks.clamp(0, candidates as i64 - 1);
         let fresh = flat.clone().select(0, picks);
         let rows = marked.clone().expand([codes, dim]);
-        let codebook = self
-            .embedding
-            .weight
-            .val()
-            .inner()
-            .mask_where(rows.clone(), fresh.clone());
+        let codebook = self.embedding.weight.val().inner().mask_where(rows, fresh);
         self.embedding.weight = set(self.embedding.weight, codebook);
         if let Some(counts) = self.running_counts.take() {
             let values = counts.val().inner();
             let ones = Tensor::ones_like(&values);
-            self.running_counts = Some(set(counts, values.mask_where(marked, ones)));
+            let values = values.mask_where(marked.clone(), ones);
+            self.running_counts = Some(set(counts, values));
         }
-        if let Some(sums) = self.running_sums.take() {
-            let values = sums.val().inner().mask_where(rows, fresh);
-            self.running_sums = Some(set(sums, values));
+        AfterStep {
+            quantizer: self,
+            replaced: Some(marked),
         }
-        self
     }
 
     fn prepare(&self, vectors: Tensor<3>) -> Tensor<3> {

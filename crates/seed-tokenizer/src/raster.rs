@@ -5,7 +5,7 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, module::adaptive_avg_pool2d},
 };
-use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use seed_nn::{ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::{BlockStack, BlockStackConfig, ContrastiveHeads, QFormer, QFormerConfig};
@@ -25,25 +25,39 @@ pub struct RasterConfig {
     pub embed_dim: usize,
 }
 
+/// How errors name it.
+const PART: &str = "raster tokens";
+
 impl RasterConfig {
+    /// Checks that the sizes fit together and are within their limits.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let [rows, columns] = self.grid;
+        for side in self.grid {
+            ConfigError::check_size(PART, "grid", side, limits::POSITIONS)?;
+        }
+        ConfigError::check_size(PART, "grid", rows * columns, limits::POSITIONS)?;
+        ConfigError::check(self.text.text.is_some(), PART, "text.text", "none", "set")?;
+        let every = self.text.cross_attention_every;
+        ConfigError::check(every == 0, PART, "text.cross_attention_every", every, "0")?;
+        self.text.validate(PART)?;
+        self.blocks.validate(self.text.width)?;
+        ConfigError::check_size(PART, "embed_dim", self.embed_dim, limits::WIDTH)
+    }
+
     /// Initialises the module on `device`.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] if the sizes do not fit together.
     pub fn init(&self, device: &Device) -> Result<RasterEncoder, ConfigError> {
+        self.validate()?;
         let [rows, columns] = self.grid;
-        let part = "raster tokens";
-        ConfigError::check(rows * columns > 0, part, "grid", rows * columns, "positive")?;
-        ConfigError::check(self.text.text.is_some(), part, "text.text", "none", "set")?;
-        let every = self.text.cross_attention_every;
-        ConfigError::check(every == 0, part, "text.cross_attention_every", every, "0")?;
         let width = self.text.width;
         Ok(RasterEncoder {
             ln_vision: LayerNormConfig::new(self.text.context_width).init(device),
             input_proj: LinearConfig::new(self.text.context_width, width).init(device),
             stack: self.blocks.init(width, rows * columns, device)?,
-            text: self.text.init(part, device)?,
+            text: self.text.init(PART, device)?,
             heads: ContrastiveHeads::new(width, self.embed_dim, device),
             grid: self.grid,
         })

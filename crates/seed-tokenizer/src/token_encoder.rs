@@ -67,6 +67,14 @@ impl TokenEncoderConfig {
         matches!(self, Self::QFormer(config) if config.language_head)
     }
 
+    /// Checks that the sizes fit together and are within their limits.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::QFormer(config) => config.validate(),
+            Self::Raster(config) => config.validate(),
+        }
+    }
+
     /// Initialises the encoder on `device`.
     ///
     /// # Errors
@@ -91,7 +99,7 @@ pub enum TokenEncoder {
 }
 
 impl TokenEncoder {
-    /// Embeddings of images: the causal embeddings, with the Q-Former.
+    /// Embeddings of images: with a Q-Former of causal queries, SEED's causal embeddings.
     ///
     /// # Shapes
     ///

@@ -37,7 +37,7 @@ impl SeedConfig {
 }
 
 impl SeedTokenizer {
-    /// Causal embeddings of images.
+    /// Embeddings of images; with causal queries, SEED's causal embeddings.
     ///
     /// # Shapes
     ///
@@ -47,7 +47,7 @@ impl SeedTokenizer {
         self.tokens.forward(self.image.forward(images))
     }
 
-    /// Codes of images, in causal order.
+    /// Codes of images, in the order of the queries, or in raster order.
     ///
     /// # Shapes
     ///

@@ -156,6 +156,23 @@ impl Checkpoints {
         })
     }
 
+    /// Refuses a config that differs from that of the newest whole checkpoint in a key that `config` has.
+    pub fn check(&self, config: &Value) -> Result<(), CheckpointError> {
+        let checkpoints = self.list().into_iter().rev();
+        for (step, path) in checkpoints {
+            let Ok(state) = verify(&path, step) else {
+                continue;
+            };
+            let saved = as_long_as(&state.config, config, step);
+            let differences = differences(&with_keys_of(&saved, config), config);
+            if differences.is_empty() {
+                return Ok(());
+            }
+            return Err(CheckpointError::OtherConfig { path, differences });
+        }
+        Ok(())
+    }
+
     /// Keeps the last `keep_last` up to `step`. Later ones are damaged, or the run would have gone on
     /// from them. That an old folder cannot be removed does not harm the run.
     fn prune(&self, step: u64) {
@@ -269,7 +286,7 @@ fn write_files<M: Module>(
         files,
     };
     let text = serde_json::to_string_pretty(&state).map_err(|error| error.to_string())?;
-    crate::run_dir::write_atomically(&writing.join(STATE), text.as_bytes()).map_err(io)
+    seed_files::write_file(&writing.join(STATE), text.as_bytes()).map_err(io)
 }
 
 /// Gives the finished folder its name.
@@ -356,6 +373,20 @@ fn as_long_as(saved: &Value, current: &Value, made: u64) -> Value {
         config["train"]["steps"] = asked.into();
     }
     config
+}
+
+/// `saved` without the keys of its first two levels that `other` lacks.
+fn with_keys_of(saved: &Value, other: &Value) -> Value {
+    let mut kept = saved.clone();
+    if let (Some(kept), Some(other)) = (kept.as_object_mut(), other.as_object()) {
+        kept.retain(|key, _| other.contains_key(key));
+        for (key, value) in kept {
+            if let (Some(value), Some(other)) = (value.as_object_mut(), other[key].as_object()) {
+                value.retain(|key, _| other.contains_key(key));
+            }
+        }
+    }
+    kept
 }
 
 /// The dotted keys whose values differ, as `key: saved → current`.
@@ -484,6 +515,17 @@ mod tests {
     fn the_recorded_version_is_the_pinned_one() {
         let manifest = include_str!("../../../Cargo.toml");
         assert!(manifest.contains(&format!("burn = {{ version = \"={BURN_VERSION}\"")));
+    }
+
+    #[test]
+    fn only_keys_of_the_other_are_kept() {
+        let saved = json!({ "train": { "steps": 3 }, "recipe": { "inputs": "x", "rank": 4 } });
+        let asked = json!({ "train": { "steps": 4 }, "recipe": { "rank": 4 } });
+        let kept = with_keys_of(&saved, &asked);
+        assert_eq!(
+            kept,
+            json!({ "train": { "steps": 3 }, "recipe": { "rank": 4 } })
+        );
     }
 
     #[test]

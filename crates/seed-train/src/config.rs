@@ -1,13 +1,11 @@
-//! The settings of a training run, and how they are read and refused.
+//! The settings that every stage's training has in common.
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
-
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{AdamWConfig, LrSchedule};
+use crate::config_error::ConfigError;
+use crate::optimizer::AdamWConfig;
+use crate::schedule::LrSchedule;
 
 /// What every stage's training has in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +24,6 @@ pub struct TrainConfig {
     pub schedule: LrSchedule,
     /// Largest norm of all gradients taken together; none as in the reference.
     pub clip_norm: Option<f64>,
-    /// Steps of one epoch, for the `epoch` of the metrics.
-    pub steps_per_epoch: Option<u64>,
     /// Steps between checkpoints; the last step always writes one.
     pub checkpoint_every: u64,
     /// Checkpoints to keep, newest first.
@@ -47,7 +43,6 @@ impl Default for TrainConfig {
             optimizer: AdamWConfig::default(),
             schedule: LrSchedule::default(),
             clip_norm: None,
-            steps_per_epoch: None,
             checkpoint_every: 200,
             keep_last: 2,
             log_every: 10,
@@ -66,7 +61,6 @@ impl TrainConfig {
             ("checkpoint_every", self.checkpoint_every),
             ("keep_last", self.keep_last as u64),
             ("log_every", self.log_every),
-            ("steps_per_epoch", self.steps_per_epoch.unwrap_or(1)),
         ];
         for (key, count) in counts {
             ConfigError::require(count > 0, key, count, "at least 1")?;
@@ -83,85 +77,23 @@ impl TrainConfig {
         self.batch_size * self.accumulation
     }
 
-    /// The part that decides what is computed; logging and keeping may change between sessions.
-    pub(crate) fn identity(&self) -> Value {
-        json!({
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "accumulation": self.accumulation,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "clip_norm": self.clip_norm,
-            "seed": self.seed,
-        })
-    }
-}
+    /// Settings that do not change what is computed: logging and keeping may change between sessions.
+    pub const FREE: [&str; 3] = ["checkpoint_every", "keep_last", "log_every"];
 
-/// Reads a TOML file into a config; unknown keys are errors where `T` denies them.
-pub fn load_config<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    toml::from_str(&text).map_err(|source| ConfigError::Parse {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })
-}
-
-/// A config that cannot be read or cannot be trained with.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file is not there or not readable.
-    #[error("cannot read the config {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Not TOML, a value of the wrong kind, or an unknown key; the message has line and key.
-    #[error("the config {} is not valid:\n{source}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Line, column, key and what was expected.
-        source: Box<toml::de::Error>,
-    },
-    /// A value with which no training is possible.
-    #[error("config: {key} = {value} is impossible, it must be {expected}")]
-    Invalid {
-        /// Dotted name of the key.
-        key: String,
-        /// The value found.
-        value: String,
-        /// What it must be.
-        expected: String,
-    },
-}
-
-impl ConfigError {
-    /// `Ok` if `holds`, else [`ConfigError::Invalid`].
-    pub fn require(
-        holds: bool,
-        key: &str,
-        value: impl Display,
-        expected: &str,
-    ) -> Result<(), Self> {
-        if holds {
-            return Ok(());
+    /// All settings that decide what is computed.
+    pub fn identity(&self) -> Value {
+        let mut identity = json!(self);
+        if let Value::Object(settings) = &mut identity {
+            settings.retain(|key, _| !Self::FREE.contains(&key.as_str()));
         }
-        Err(Self::Invalid {
-            key: key.to_owned(),
-            value: value.to_string(),
-            expected: expected.to_owned(),
-        })
+        identity
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config_error::load_config;
 
     fn read(text: &str) -> Result<TrainConfig, ConfigError> {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -1,4 +1,4 @@
-//! One step loop, and the recipes of each training stage.
+//! The engine that trains: one step loop for every stage. It knows neither data nor models.
 //!
 //! A [`Recipe`] says what a batch is and what its loss is; everything else is here and is shared by
 //! all stages: schedule, AdamW with the reference's decay grouping, accumulation, clipping, the
@@ -17,25 +17,26 @@
 
 mod checkpoint;
 mod config;
+mod config_error;
 mod gradients;
 mod metrics;
 mod optimizer;
 mod progress;
 mod recipe;
-pub mod recipes;
 mod run_dir;
 mod schedule;
 mod step_loop;
 mod stop;
 
 pub use checkpoint::{CheckpointError, CheckpointState, Checkpoints, FileRecord, Found};
-pub use config::{ConfigError, TrainConfig, load_config};
+pub use config::TrainConfig;
+pub use config_error::{ConfigError, load_config};
 pub use gradients::{GradientExchange, SingleProcess, clip_by_norm, global_norm};
 pub use metrics::{Evaluation, MetricsError, MetricsLine, TrainMetrics, read_metrics};
 pub use optimizer::{AdamWConfig, ParameterGroup, RateMultiplier, decays};
 pub use progress::{Progress, ProgressMode};
-pub use recipe::{Losses, Recipe};
+pub use recipe::{Losses, Part, Recipe, ReplacedRows, Updated};
 pub use run_dir::{Existing, RunDir, RunError, RunInfo};
 pub use schedule::LrSchedule;
-pub use step_loop::{BoxError, Outcome, TrainError, Trained, Trainer};
-pub use stop::{StopError, StopFlag};
+pub use step_loop::{BoxError, Outcome, TrainError, Trained, Trainer, check_stage};
+pub use stop::{StopError, StopFlag, Stopped};

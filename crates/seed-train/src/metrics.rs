@@ -118,7 +118,7 @@ impl MetricsWriter {
         for line in lines.iter().filter(keep) {
             text.push_str(&to_line(line));
         }
-        crate::run_dir::write_atomically(&self.path, text.as_bytes())
+        seed_files::write_file(&self.path, text.as_bytes())
             .map_err(|source| MetricsError::io(&self.path, source))?;
         *self = Self::open(&self.path)?;
         Ok(())

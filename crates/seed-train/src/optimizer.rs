@@ -1,12 +1,18 @@
 //! AdamW with the reference's parameter groups, over Burn's `ModuleOptimizer`.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::optim::{AdamW, DynOptimizer, DynState, ModuleOptimizer, StateSink, StateSource};
+use burn::optim::{
+    AdamW, DynOptimizer, DynState, GradientsParams, ModuleOptimizer, StateSink, StateSource,
+};
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::ConfigError;
+use crate::config_error::ConfigError;
+use crate::recipe::ReplacedRows;
 
 /// Settings of AdamW; the defaults are the reference's (SEED's `runner_base.py`, PyTorch's ε).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,8 +76,16 @@ impl AdamWConfig {
     ///
     /// Its state is keyed by parameter id: load a checkpoint's model first, then make the optimiser.
     pub fn init<M: Module>(&self, model: &M) -> Result<ModuleOptimizer, ConfigError> {
+        Ok(self.forgetful(model, &[])?.module)
+    }
+
+    /// As [`init`](Self::init), of an optimiser that can forget rows of some parameters.
+    pub(crate) fn forgetful<M: Module>(
+        &self,
+        model: &M,
+        replaced: &[ParamId],
+    ) -> Result<Optimizer, ConfigError> {
         let device = model.devices().into_iter().next();
-        let groups = self.groups(model)?;
         let adamw = |weight_decay: f64| {
             burn::optim::AdamWConfig::new()
                 .with_beta_1(self.beta1 as f32)
@@ -80,16 +94,29 @@ impl AdamWConfig {
                 .with_weight_decay(weight_decay as f32)
                 .build()
         };
-        let mut optimizer = ModuleOptimizer::from(adamw(0.0));
-        for group in groups {
-            let grouped = GroupAdamW {
+        let mut module = ModuleOptimizer::from(adamw(0.0));
+        let mut forgotten = BTreeMap::new();
+        for group in self.groups(model)? {
+            let grouped = |forgotten: Forgotten| GroupAdamW {
                 adamw: adamw(if group.decays { self.weight_decay } else { 0.0 }),
                 rate_factor: group.rate_factor,
                 device: device.clone().map(Device::without_autodiff),
+                forgotten,
             };
-            optimizer = optimizer.with_group(ParamGroup::from_ids(group.ids), grouped, None);
+            let (alone, together): (Vec<ParamId>, Vec<ParamId>) =
+                group.ids.iter().partition(|id| replaced.contains(id));
+            if !together.is_empty() {
+                let optimizer = grouped(Forgotten::default());
+                module = module.with_group(ParamGroup::from_ids(together), optimizer, None);
+            }
+            // An optimiser is not told whose step it makes: a parameter with rows to forget has one of its own.
+            for id in alone {
+                let rows = Forgotten::default();
+                forgotten.insert(id, rows.clone());
+                module = module.with_group(ParamGroup::from_ids(vec![id]), grouped(rows), None);
+            }
         }
-        Ok(optimizer)
+        Ok(Optimizer { module, forgotten })
     }
 
     /// The float parameters of `model`, sorted into groups of equal decay and rate.
@@ -107,13 +134,32 @@ impl AdamWConfig {
                 })?;
                 Ok((group, multiplier.factor))
             })
-            .collect::<Result<_, ConfigError>>()?;
+            .collect::<Result<Vec<_>, ConfigError>>()?;
         let mut grouping = Grouping {
             path: Vec::new(),
+            matched: vec![false; self.rate_multipliers.len()],
             multipliers,
             groups: Vec::new(),
         };
         model.visit(&mut grouping);
+        for (index, multiplier) in self.rate_multipliers.iter().enumerate() {
+            let paths = || {
+                grouping
+                    .groups
+                    .iter()
+                    .flat_map(|group| &group.paths)
+                    .cloned()
+            };
+            ConfigError::require(
+                grouping.matched[index],
+                "optimizer.rate_multipliers.pattern",
+                &multiplier.pattern,
+                &format!(
+                    "a pattern that some parameter's path matches; there are {}",
+                    paths().collect::<Vec<_>>().join(", ")
+                ),
+            )?;
+        }
         Ok(grouping.groups)
     }
 
@@ -142,6 +188,8 @@ impl AdamWConfig {
 struct Grouping {
     path: Vec<String>,
     multipliers: Vec<(ParamGroup, f64)>,
+    /// Whether any parameter matched each multiplier.
+    matched: Vec<bool>,
     groups: Vec<ParameterGroup>,
 }
 
@@ -157,11 +205,13 @@ impl ModuleVisitor for Grouping {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.join(".");
         let decays = decays(&path, D);
-        let matching = self
-            .multipliers
-            .iter()
-            .rfind(|(group, _)| group.matches(&param.id, Some(&path)));
-        let rate_factor = matching.map_or(1.0, |(_, factor)| *factor);
+        let mut rate_factor = 1.0;
+        for ((group, factor), matched) in self.multipliers.iter().zip(&mut self.matched) {
+            if group.matches(&param.id, Some(&path)) {
+                rate_factor = *factor;
+                *matched = true;
+            }
+        }
         let same = |group: &&mut ParameterGroup| {
             group.decays == decays && group.rate_factor.to_bits() == rate_factor.to_bits()
         };
@@ -180,6 +230,72 @@ impl ModuleVisitor for Grouping {
     }
 }
 
+/// A [`ModuleOptimizer`] that can forget what it knows of single rows.
+pub(crate) struct Optimizer {
+    module: ModuleOptimizer,
+    forgotten: BTreeMap<ParamId, Forgotten>,
+}
+
+impl Optimizer {
+    /// What a checkpoint keeps.
+    pub(crate) fn module(&self) -> &ModuleOptimizer {
+        &self.module
+    }
+
+    /// The same with another state, such as a checkpoint's.
+    pub(crate) fn try_map<E>(
+        self,
+        change: impl FnOnce(ModuleOptimizer) -> Result<ModuleOptimizer, E>,
+    ) -> Result<Self, E> {
+        let module = change(self.module)?;
+        Ok(Self { module, ..self })
+    }
+
+    /// One step of all parameters.
+    pub(crate) fn step<M: Module>(&mut self, rate: f64, model: M, gradients: GradientsParams) -> M {
+        self.module.step(rate, model, gradients)
+    }
+
+    /// Lets the moments of replaced rows begin anew. Parameters that were not announced are left alone.
+    pub(crate) fn forget(&mut self, replaced: Vec<ReplacedRows>) {
+        for ReplacedRows { parameter, rows } in replaced {
+            if let Some(forgotten) = self.forgotten.get(&parameter) {
+                forgotten.add(rows.into_data().iter::<bool>());
+            }
+        }
+    }
+}
+
+/// Rows whose moments begin anew at the next step, and are gone in a checkpoint that is written before it.
+#[derive(Clone, Default)]
+struct Forgotten(Arc<Mutex<Vec<bool>>>);
+
+impl Forgotten {
+    fn add(&self, rows: impl Iterator<Item = bool>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, row) in rows.enumerate() {
+            if known.len() <= index {
+                known.push(false);
+            }
+            known[index] |= row;
+        }
+    }
+
+    fn rows(&self) -> Vec<bool> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn clear(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
 /// Burn's AdamW with a factor on the rate, whose restored state goes to the model's device.
 ///
 /// Burn restores state on `Device::default()`, which may be a GPU that the machine lacks.
@@ -187,6 +303,35 @@ struct GroupAdamW {
     adamw: AdamW,
     rate_factor: f64,
     device: Option<Device>,
+    /// Rows to forget; none of a group of several parameters.
+    forgotten: Forgotten,
+}
+
+impl GroupAdamW {
+    /// The state with zeros in the moments of the rows that are to be forgotten.
+    fn remembered(&self, state: DynState) -> DynState {
+        let rows = self.forgotten.rows();
+        let Some(device) = self.device.as_ref().filter(|_| rows.contains(&true)) else {
+            return state;
+        };
+        let mut flat = StateSink::default();
+        self.adamw.state_flatten("", &state, &mut flat);
+        let mut source = StateSource::new(flat.scalars.into_iter().collect());
+        for (name, data) in flat.tensors {
+            let (shape, dtype) = (data.shape().clone(), data.dtype());
+            let mut values: Vec<f32> = data.iter::<f32>().collect();
+            let width = values.len() / rows.len();
+            let chunks = values.chunks_mut(width.max(1)).zip(&rows);
+            for (row, _) in chunks.filter(|(_, forgotten)| **forgotten) {
+                row.fill(0.0);
+            }
+            source.insert_tensor(name, TensorData::new(values, shape).convert_dtype(dtype));
+        }
+        let emptied = self
+            .adamw
+            .state_unflatten(state.rank(), "", &mut source, device);
+        emptied.unwrap_or(state)
+    }
 }
 
 impl DynOptimizer for GroupAdamW {
@@ -198,6 +343,8 @@ impl DynOptimizer for GroupAdamW {
         gradient: BridgeTensor,
         state: Option<DynState>,
     ) -> (BridgeTensor, Option<DynState>) {
+        let state = state.map(|state| self.remembered(state));
+        self.forgotten.clear();
         self.adamw
             .step_dyn(rank, rate * self.rate_factor, tensor, gradient, state)
     }
@@ -207,7 +354,8 @@ impl DynOptimizer for GroupAdamW {
     }
 
     fn state_flatten(&self, prefix: &str, state: &DynState, out: &mut StateSink) {
-        self.adamw.state_flatten(prefix, state, out);
+        let state = self.remembered(state.clone());
+        self.adamw.state_flatten(prefix, &state, out);
     }
 
     fn state_unflatten(
@@ -226,7 +374,6 @@ impl DynOptimizer for GroupAdamW {
 mod tests {
     use super::*;
     use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-    use burn::optim::GradientsParams;
     use seed_device::test_device;
     use serde_json::Value;
 
@@ -321,6 +468,73 @@ mod tests {
         }
         assert_eq!(before[1], after[1], "named `ln`: not decayed");
         assert_eq!(before[2], after[2], "rate factor 0: not moved");
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_refused() {
+        let config = AdamWConfig {
+            rate_multipliers: vec![
+                RateMultiplier {
+                    pattern: "^blocks".into(),
+                    factor: 2.0,
+                },
+                RateMultiplier {
+                    pattern: "quantiser".into(),
+                    factor: 2.0,
+                },
+            ],
+            ..Default::default()
+        };
+        let message = config.groups(&toy()).unwrap_err().to_string();
+        assert!(
+            message.contains("rate_multipliers.pattern = quantiser"),
+            "{message}"
+        );
+        assert!(message.contains("blocks.0.weight"), "{message}");
+    }
+
+    /// After a step with gradients, steps without any go on by what the moments remember; a forgotten row does not, also
+    /// when the state goes through a checkpoint before its next step.
+    #[test]
+    fn a_replaced_row_is_forgotten() {
+        let config = AdamWConfig {
+            weight_decay: 0.0,
+            ..Default::default()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("optimizer.bpk");
+        let model = toy();
+        let id = model.embedding.weight.id;
+        let rows = |model: &Toy| -> Vec<f32> {
+            let rows = model.embedding.weight.val().into_data();
+            rows.iter::<f32>().collect()
+        };
+        let step = |optimizer: &mut Optimizer, model: Toy, factor: f64| {
+            let loss = model.embedding.weight.val().sum().mul_scalar(factor);
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            optimizer.step(0.1, model, gradients)
+        };
+        let mut optimizer = config.forgetful(&model, &[id]).unwrap();
+        let model = step(&mut optimizer, model, 1.0);
+        let device = test_device();
+        let replaced = Tensor::<2>::from_floats([[0.0], [1.0], [0.0]], &device).bool();
+        optimizer.forget(vec![ReplacedRows {
+            parameter: id,
+            rows: replaced,
+        }]);
+        optimizer.module().save(&file).unwrap();
+        let fresh = config.forgetful(&model, &[id]).unwrap();
+        let mut loaded = fresh.try_map(|module| module.load(&file)).unwrap();
+
+        let before = rows(&model);
+        let after = rows(&step(&mut optimizer, model.clone(), 0.0));
+        let moved: Vec<bool> = before
+            .iter()
+            .zip(&after)
+            .map(|(a, b)| a.to_bits() != b.to_bits())
+            .collect();
+        assert_eq!(moved, [true, true, false, false, true, true]);
+        assert_eq!(after, rows(&step(&mut loaded, model, 0.0)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use burn::train::metric::{
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::renderer::{MetricState, MetricsRenderer, MetricsRendererTraining};
 
-use crate::{Evaluation, TrainMetrics};
+use crate::metrics::{Evaluation, TrainMetrics};
 
 /// Time between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);

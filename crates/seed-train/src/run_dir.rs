@@ -1,14 +1,14 @@
 //! `runs/<name>/`: the folder that holds all a run leaves behind.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::checkpoint::BURN_VERSION;
 use crate::metrics::{MetricsError, MetricsWriter};
 
 /// What to do if a run of the name exists.
@@ -18,7 +18,7 @@ pub enum Existing {
     Refuse,
     /// Go on where it stopped; an error if there is no such run.
     Resume,
-    /// Remove what it left and begin anew.
+    /// Remove all that it left, results as well, and begin anew.
     Overwrite,
 }
 
@@ -42,6 +42,9 @@ pub struct RunInfo {
     pub seed: u64,
     /// The device, as the user writes it.
     pub device: String,
+    /// Files and folders that the run writes below its own when it is done. They are written down too, so that whoever
+    /// replaces the run leaves none of them to be taken for the new one's.
+    pub outputs: &'static [&'static str],
 }
 
 /// An open run folder: `config.json`, `run.json`, `metrics.jsonl`, `checkpoints/<stage>/`.
@@ -59,6 +62,9 @@ pub struct RunDir {
 struct RunFile {
     name: String,
     seed: u64,
+    /// What the run writes when it is done, relative to its folder.
+    #[serde(default)]
+    outputs: Vec<String>,
     sessions: Vec<Session>,
 }
 
@@ -74,7 +80,7 @@ struct Session {
     arguments: Vec<String>,
 }
 
-const OWN_FILES: [&str; 3] = ["config.json", "run.json", "metrics.jsonl"];
+const OWN_FILES: [&str; 3] = ["metrics.jsonl", "config.json", "run.json"];
 
 impl RunDir {
     /// Opens `root/name`, new or existing.
@@ -104,7 +110,7 @@ impl RunDir {
         std::fs::create_dir_all(&path).map_err(failed(&path))?;
         let lock = lock(&path)?;
         if existing == Existing::Overwrite {
-            clear(&path).map_err(failed(&path))?;
+            clear(&path, info.outputs).map_err(failed(&path))?;
         }
         let mut run = if existing == Existing::Resume {
             let file = path.join("run.json");
@@ -116,9 +122,11 @@ impl RunDir {
             RunFile {
                 name: name.to_owned(),
                 seed: info.seed,
+                outputs: Vec::new(),
                 sessions: Vec::new(),
             }
         };
+        run.outputs = info.outputs.iter().map(ToString::to_string).collect();
         run.sessions.push(Session::now(info));
         write_json(&path.join("run.json"), &run)?;
         let metrics = MetricsWriter::open(&path.join("metrics.jsonl"))?;
@@ -155,7 +163,7 @@ impl Session {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             commit: commit(),
             seed_version: env!("CARGO_PKG_VERSION").to_owned(),
-            burn_version: crate::checkpoint::BURN_VERSION.to_owned(),
+            burn_version: BURN_VERSION.to_owned(),
             arguments: std::env::args().collect(),
         }
     }
@@ -192,34 +200,37 @@ fn lock(path: &Path) -> Result<File, RunError> {
     })
 }
 
-/// Removes what this module and the checkpoints wrote, and nothing else.
-fn clear(path: &Path) -> std::io::Result<()> {
-    let checkpoints = path.join("checkpoints");
-    if checkpoints.exists() {
-        std::fs::remove_dir_all(checkpoints)?;
-    }
-    for file in OWN_FILES
-        .map(|name| path.join(name))
-        .into_iter()
-        .filter(|file| file.exists())
-    {
-        std::fs::remove_file(file)?;
+/// Removes what the run in `path` wrote, and what one with `outputs` would have written; nothing else.
+fn clear(path: &Path, outputs: &[&str]) -> std::io::Result<()> {
+    let written = std::fs::read_to_string(path.join("run.json"))
+        .ok()
+        .and_then(|text| serde_json::from_str::<RunFile>(&text).ok())
+        .map_or_else(Vec::new, |run| run.outputs);
+    let names = ["checkpoints"].into_iter().chain(outputs.iter().copied());
+    let names = names.chain(written.iter().map(String::as_str));
+    // The record of the run goes last: until then it says what is still to be removed.
+    for name in names.chain(OWN_FILES) {
+        let below = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if name.is_empty() || !Path::new(name).components().all(below) {
+            continue;
+        }
+        let place = path.join(name);
+        let gone = match std::fs::symlink_metadata(&place) {
+            Ok(found) if found.is_dir() => std::fs::remove_dir_all(place),
+            Ok(_) => std::fs::remove_file(place),
+            Err(error) => Err(error),
+        };
+        match gone {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
 }
 
-/// Writes a file so that a reader sees the old content or the new, never a part.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let writing = path.with_added_extension("writing");
-    let mut file = File::create(&writing)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(writing, path)
-}
-
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
     let text = serde_json::to_string_pretty(value).expect("names and numbers have a JSON form");
-    write_atomically(path, text.as_bytes()).map_err(|source| RunError::Io {
+    seed_files::write_file(path, text.as_bytes()).map_err(|source| RunError::Io {
         path: path.to_owned(),
         source,
     })
@@ -285,6 +296,7 @@ mod tests {
             config: serde_json::json!({ "a": 1 }),
             seed: 1,
             device: "flex".into(),
+            outputs: &["tokenizer.safetensors", "adapter"],
         };
         RunDir::open(root, name, existing, &info)
     }
@@ -303,6 +315,20 @@ mod tests {
         assert_eq!(run.sessions.len(), 2);
 
         std::fs::write(root.path().join("a/notes.txt"), "mine").unwrap();
+        // What an earlier run wrote, one of another kind included, is not left to be taken for the new one's.
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.replace("\"adapter\"", "\"adapter\", \"language.json\", \"../b\"");
+        std::fs::write(&file, text).unwrap();
+        std::fs::create_dir_all(root.path().join("a/adapter")).unwrap();
+        let stale = [
+            "tokenizer.safetensors",
+            "adapter/weights",
+            "language.json",
+            "../b",
+        ];
+        for name in stale {
+            std::fs::write(root.path().join("a").join(name), "old").unwrap();
+        }
         drop(open(root.path(), "a", Existing::Overwrite).unwrap());
         let run: RunFile = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(run.sessions.len(), 1);
@@ -310,6 +336,10 @@ mod tests {
             root.path().join("a/notes.txt").exists(),
             "files of the user stay"
         );
+        for name in ["tokenizer.safetensors", "adapter", "language.json"] {
+            assert!(!root.path().join("a").join(name).exists(), "{name}");
+        }
+        assert!(root.path().join("b").exists(), "not below the run");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ConfigError;
+use crate::config_error::ConfigError;
 
 /// How the learning rate runs over the steps.
 ///

@@ -4,17 +4,21 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use serde_json::{Value, json};
 
+use crate::checkpoint::{CheckpointError, Checkpoints};
+use crate::config::TrainConfig;
+use crate::config_error::ConfigError;
 use crate::gradients::{GradientExchange, SingleProcess, clip_by_norm, global_norm};
 use crate::metrics::{Evaluation, MetricsError, MetricsLine, TrainMetrics};
+use crate::optimizer::Optimizer;
+use crate::progress::{Progress, ProgressMode};
+use crate::recipe::{Recipe, Updated};
+use crate::run_dir::RunDir;
 use crate::step_loop::scalars::{Clock, Pending, Row};
-use crate::{
-    CheckpointError, Checkpoints, ConfigError, Progress, ProgressMode, Recipe, RunDir, StopFlag,
-    TrainConfig,
-};
+use crate::stop::StopFlag;
 
 mod scalars;
 
@@ -36,7 +40,7 @@ type Evaluate<'a, M> = Box<dyn FnMut(&M, u64) -> Result<Vec<(String, f64)>, BoxE
 /// ) -> Result<Trained<R::Model>, BoxError> {
 ///     let config = TrainConfig { steps: 2000, ..Default::default() };
 ///     let trained = Trainer::new(recipe, &config)
-///         .stop(StopFlag::on_ctrl_c()?)
+///         .stop(StopFlag::on_ctrl_c(|| {})?)
 ///         .on_evaluate(200, |_model, _step| Ok(vec![("recall".to_owned(), 0.5)]))
 ///         .train(model, batches_from, run)?;
 ///     Ok(trained)
@@ -47,6 +51,7 @@ pub struct Trainer<'a, R: Recipe, X = SingleProcess> {
     config: &'a TrainConfig,
     mode: ProgressMode,
     stop: StopFlag,
+    steps_per_epoch: Option<u64>,
     exchange: X,
     evaluate: Option<(u64, Evaluate<'a, R::Model>)>,
 }
@@ -82,6 +87,7 @@ impl<'a, R: Recipe> Trainer<'a, R> {
             config,
             mode: ProgressMode::default(),
             stop: StopFlag::new(),
+            steps_per_epoch: None,
             exchange: SingleProcess,
             evaluate: None,
         }
@@ -101,6 +107,12 @@ impl<'a, R: Recipe, X: GradientExchange> Trainer<'a, R, X> {
         self
     }
 
+    /// Steps of one epoch, as the loader counts them: for the `epoch` of the metrics.
+    pub fn steps_per_epoch(mut self, steps: u64) -> Self {
+        self.steps_per_epoch = Some(steps);
+        self
+    }
+
     /// Averages gradients with other processes.
     pub fn exchange<Y: GradientExchange>(self, exchange: Y) -> Trainer<'a, R, Y> {
         let Self {
@@ -108,6 +120,7 @@ impl<'a, R: Recipe, X: GradientExchange> Trainer<'a, R, X> {
             config,
             mode,
             stop,
+            steps_per_epoch,
             evaluate,
             ..
         } = self;
@@ -116,6 +129,7 @@ impl<'a, R: Recipe, X: GradientExchange> Trainer<'a, R, X> {
             config,
             mode,
             stop,
+            steps_per_epoch,
             exchange,
             evaluate,
         }
@@ -155,11 +169,7 @@ impl<'a, R: Recipe, X: GradientExchange> Trainer<'a, R, X> {
         let device = training_device(&model).ok_or(TrainError::NothingToTrain)?;
         let stage = self.recipe.name();
         let checkpoints = Checkpoints::new(run.checkpoints(stage), config.keep_last);
-        let identity = json!({
-            "stage": stage,
-            "train": config.identity(),
-            "recipe": self.recipe.config(),
-        });
+        let identity = identity(stage, config, self.recipe.config());
 
         let mut progress = Progress::start(self.mode, stage, config.steps);
         let found = checkpoints.latest_good(&identity)?;
@@ -175,10 +185,13 @@ impl<'a, R: Recipe, X: GradientExchange> Trainer<'a, R, X> {
                 ));
             }
             let model = found.load_model(model)?;
-            let optimizer = found.load_optimizer(config.optimizer.init(&model)?)?;
+            let replaced = self.recipe.replaced_parameters(&model);
+            let optimizer = config.optimizer.forgetful(&model, &replaced)?;
+            let optimizer = optimizer.try_map(|module| found.load_optimizer(module))?;
             (model, optimizer, found.state.step)
         } else {
-            let optimizer = config.optimizer.init(&model)?;
+            let replaced = self.recipe.replaced_parameters(&model);
+            let optimizer = config.optimizer.forgetful(&model, &replaced)?;
             (model, optimizer, 0)
         };
         run.metrics.rewind(stage, step)?;
@@ -221,7 +234,7 @@ impl<R: Recipe, X: GradientExchange> Session<'_, '_, R, X> {
     fn run<E: Into<BoxError>>(
         mut self,
         mut model: R::Model,
-        mut optimizer: ModuleOptimizer,
+        mut optimizer: Optimizer,
         mut step: u64,
         mut batches: impl Iterator<Item = Result<R::Batch, E>>,
     ) -> Result<Trained<R::Model>, TrainError> {
@@ -246,8 +259,9 @@ impl<R: Recipe, X: GradientExchange> Session<'_, '_, R, X> {
             }
             if saving {
                 let device = format!("{:?}", self.device);
+                let files = optimizer.module();
                 self.checkpoints
-                    .save(&model, &optimizer, step, &self.identity, &device)?;
+                    .save(&model, files, step, &self.identity, &device)?;
             }
             if stopping && !last {
                 let outcome = Outcome::Interrupted { step };
@@ -269,7 +283,7 @@ impl<R: Recipe, X: GradientExchange> Session<'_, '_, R, X> {
     fn step<E: Into<BoxError>>(
         &mut self,
         model: R::Model,
-        optimizer: &mut ModuleOptimizer,
+        optimizer: &mut Optimizer,
         step: u64,
         batches: &mut impl Iterator<Item = Result<R::Batch, E>>,
     ) -> Result<R::Model, TrainError> {
@@ -314,7 +328,8 @@ impl<R: Recipe, X: GradientExchange> Session<'_, '_, R, X> {
             gradients = clip_by_norm(&model, gradients, norm, max_norm);
         }
         let model = optimizer.step(rate, model, gradients);
-        let model = recipe.after_update(model, step + 1);
+        let Updated { model, replaced } = recipe.after_update(model, step + 1);
+        optimizer.forget(replaced);
         self.clock.end();
         self.pending.push(row, &self.clock);
         Ok(model)
@@ -341,7 +356,8 @@ impl<R: Recipe, X: GradientExchange> Session<'_, '_, R, X> {
             }
             let step = values.step + 1;
             let log = step.is_multiple_of(config.log_every) || step == config.steps;
-            let metrics = self.clock.metrics(self.stage, config, values, log);
+            let epoch = self.trainer.steps_per_epoch;
+            let metrics = self.clock.metrics(self.stage, config, epoch, values, log);
             if log {
                 self.run
                     .metrics
@@ -377,6 +393,25 @@ impl<R: Recipe, X: GradientExchange> Session<'_, '_, R, X> {
             .write(&MetricsLine::Evaluation(evaluation))?;
         Ok(())
     }
+}
+
+/// All that decides what a stage computes.
+fn identity(stage: &str, config: &TrainConfig, recipe: Value) -> Value {
+    json!({ "stage": stage, "train": config.identity(), "recipe": recipe })
+}
+
+/// Refuses a run that has a checkpoint of `stage` made with other settings, before work begins that such a checkpoint
+/// would not fit: an earlier stage made longer, frozen outputs computed anew.
+///
+/// `recipe` is what [`Recipe::config`] gives, without `inputs` if those are not known yet.
+pub fn check_stage(
+    run: &RunDir,
+    stage: &str,
+    config: &TrainConfig,
+    recipe: Value,
+) -> Result<(), TrainError> {
+    let checkpoints = Checkpoints::new(run.checkpoints(stage), config.keep_last);
+    Ok(checkpoints.check(&identity(stage, config, recipe))?)
 }
 
 /// The device of a parameter that gets a gradient; `None` if there is none.

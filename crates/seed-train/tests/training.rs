@@ -15,7 +15,8 @@ use proptest::prelude::*;
 use seed_device::test_device;
 use seed_train::{
     AdamWConfig, CheckpointError, Existing, Losses, LrSchedule, MetricsLine, Outcome, ProgressMode,
-    Recipe, RunDir, RunInfo, StopFlag, TrainConfig, TrainError, Trained, Trainer, read_metrics,
+    Recipe, RunDir, RunInfo, StopFlag, TrainConfig, TrainError, Trained, Trainer, Updated,
+    check_stage, read_metrics,
 };
 use serde_json::{Value, json};
 
@@ -69,13 +70,13 @@ impl Recipe for Reverse {
         Losses::new(error.clone().mul_scalar(2.0)).with("mse", error)
     }
 
-    fn after_update(&self, model: Toy, step: u64) -> Toy {
+    fn after_update(&self, model: Toy, step: u64) -> Updated<Toy> {
         if let Some((after, flag)) = &self.stop_after
             && step == *after
         {
             flag.request();
         }
-        model
+        Updated::new(model)
     }
 }
 
@@ -104,7 +105,6 @@ fn config() -> TrainConfig {
             floor: 1e-4,
         },
         clip_norm: Some(0.5),
-        steps_per_epoch: Some(5),
         checkpoint_every: 3,
         keep_last: 2,
         log_every: 2,
@@ -167,6 +167,7 @@ impl<'a> Run<'a> {
             config: json!({}),
             seed: self.config.seed,
             device: "test".into(),
+            outputs: &[],
         };
         let mut run = RunDir::open(self.root, "run", self.existing, &info).unwrap();
         let rows = self.config.batch_size;
@@ -182,6 +183,7 @@ impl<'a> Run<'a> {
         Trainer::new(&recipe, &self.config)
             .progress(ProgressMode::Quiet)
             .stop(self.stop.clone())
+            .steps_per_epoch(5)
             .on_evaluate(4, |model, _| {
                 let weight = model.up.weight.val();
                 assert!(
@@ -352,6 +354,39 @@ fn a_crash_costs_the_steps_since_the_last_checkpoint_only() {
     let resumed = Run::resume(parts.path()).train_from(1).unwrap();
     assert_eq!(bits(&resumed.model), bits(&expected.model));
     assert_eq!(metrics(parts.path()), metrics(whole.path()));
+}
+
+#[test]
+fn a_stage_that_another_config_began_is_refused_before_work() {
+    let _alone = alone();
+    let root = folder();
+    Run::new(root.path()).train().unwrap();
+    let info = RunInfo {
+        config: json!({}),
+        seed: 7,
+        device: "test".into(),
+        outputs: &[],
+    };
+    let run = RunDir::open(root.path(), "run", Existing::Resume, &info).unwrap();
+    let check = |stage: &str, config: &TrainConfig, recipe: Value| {
+        check_stage(&run, stage, config, recipe).map_err(|error| error.to_string())
+    };
+    let recipe = || json!({ "width": WIDTH });
+    assert_eq!(check("reverse", &config(), recipe()), Ok(()));
+    let longer = TrainConfig {
+        steps: 20,
+        ..config()
+    };
+    assert_eq!(check("reverse", &longer, recipe()), Ok(()));
+    let error = check("reverse", &config(), json!({ "width": 3 })).unwrap_err();
+    assert!(error.contains("recipe.width: 48 → 3"), "{error}");
+    // What an earlier stage gives is not known yet, and a stage that has not begun fits anything.
+    let inputs = json!({ "width": WIDTH, "inputs": "a hash" });
+    assert!(
+        check("reverse", &config(), inputs).is_err(),
+        "known, and not the same"
+    );
+    assert_eq!(check("later", &config(), json!({ "width": 3 })), Ok(()));
 }
 
 #[test]
@@ -622,6 +657,7 @@ fn a_model_that_cannot_be_trained_is_refused() {
         config: json!({}),
         seed: 1,
         device: "test".into(),
+        outputs: &[],
     };
     let mut run = RunDir::open(root.path(), "run", Existing::Refuse, &info).unwrap();
     let config = config();
@@ -746,9 +782,10 @@ mod own_process {
             config: json!({}),
             seed: 1,
             device: "test".into(),
+            outputs: &[],
         };
         let mut run = RunDir::open(&root, "run", Existing::Refuse, &info).unwrap();
-        let stop = StopFlag::on_ctrl_c().unwrap();
+        let stop = StopFlag::on_ctrl_c(|| {}).unwrap();
         let asked = Cell::new(false);
         let batches = |start: u64| {
             (start..).map(|index| {

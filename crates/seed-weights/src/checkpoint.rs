@@ -10,9 +10,9 @@ use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
 use crate::{
-    Format, WeightsError,
     elements::{self, Fault, Reading, burn_type, is_weight_type},
-    format,
+    error::WeightsError,
+    format::{Content, Format},
     header::Header,
     source::{Source, Stream},
     torch::{self, TorchFile},
@@ -47,23 +47,6 @@ enum Place {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint of any format, known by its content, not by its name:
-    ///
-    /// - safetensors;
-    /// - PyTorch's files (`.pth`, `.pt`, `.bin`), zip and older ones, the tensors at the root or
-    ///   below `model`; whatever else is in them is ignored, and no code in them is run;
-    /// - the index (`*.index.json`) of either in several shards;
-    /// - a folder with exactly one index, or without an index and with one weights file.
-    ///
-    /// # Errors
-    ///
-    /// [`WeightsError::Io`], [`WeightsError::NotACheckpoint`], [`WeightsError::Ambiguous`] for a
-    /// folder with several candidates, [`WeightsError::Malformed`] and [`WeightsError::Torch`] for
-    /// damaged files, [`WeightsError::Index`] for shards that do not fit their index.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
-        format::open(path.as_ref())
-    }
-
     /// Reads a safetensors file that is already in memory, such as weights embedded in the program;
     /// `name` stands for it in errors.
     pub fn from_bytes(
@@ -76,7 +59,25 @@ impl Checkpoint {
         })
     }
 
-    pub(crate) fn from_safetensors(source: Source) -> Result<Self, WeightsError> {
+    /// Reads a file that is no index, of which the content is known.
+    pub(crate) fn from_file(
+        path: &Path,
+        source: Source,
+        content: &Content,
+    ) -> Result<Self, WeightsError> {
+        let other = |found| WeightsError::NotACheckpoint {
+            path: path.to_owned(),
+            found,
+        };
+        match content {
+            Content::Safetensors => Self::from_safetensors(source),
+            Content::Torch => Self::from_torch(path),
+            Content::Json => Err(other("JSON")),
+            Content::Other(found) => Err(other(found)),
+        }
+    }
+
+    fn from_safetensors(source: Source) -> Result<Self, WeightsError> {
         let header = Header::read(&source)?;
         let tensors = header.tensors.into_iter().map(|tensor| {
             let place = Place::Bytes {
@@ -102,7 +103,7 @@ impl Checkpoint {
         })
     }
 
-    pub(crate) fn from_torch(path: &Path) -> Result<Self, WeightsError> {
+    fn from_torch(path: &Path) -> Result<Self, WeightsError> {
         let TorchFile { format, tensors } = TorchFile::open(path)?;
         let tensors = tensors.into_iter().map(|(key, tensor)| {
             let dtype = torch::stored_type(tensor.dtype());

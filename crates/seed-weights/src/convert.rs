@@ -5,11 +5,13 @@ use std::{fmt, path::Path};
 use burn::tensor::DType;
 
 use crate::{
-    About, Cast, Checkpoint, WeightsError,
+    checkpoint::Checkpoint,
     elements::{burn_type, is_weight_type},
-    header::byte_len,
+    error::WeightsError,
+    layout::byte_len,
+    load::Cast,
     save::file_type,
-    write::TensorWriter,
+    write::{About, TensorWriter},
 };
 
 /// What a conversion did.

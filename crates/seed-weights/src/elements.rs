@@ -8,7 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use crate::{WeightsError, source::Stream};
+use crate::{error::WeightsError, source::Stream};
 
 /// Elements that are converted at a time: small enough to stay in the processor's cache.
 const PIECE: usize = 1 << 16;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::DType;
 
-use crate::{HeaderError, IndexError};
+use crate::layout::MAX_HEADER;
 
 /// Why a checkpoint could not be read, applied or written.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +145,101 @@ pub enum WeightsError {
     SameKey {
         /// The file.
         name: String,
+        /// The key.
+        key: String,
+    },
+}
+
+/// What is wrong with the header of a safetensors file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Not even the length of the header is there.
+    #[error("the file has {bytes} bytes, fewer than a header's length takes")]
+    TooShort {
+        /// Length of the file.
+        bytes: u64,
+    },
+    /// The header says it is longer than the format allows.
+    #[error("the header claims {bytes} bytes, the format allows {MAX_HEADER}")]
+    TooLong {
+        /// Claimed length.
+        bytes: u64,
+    },
+    /// The header does not fit into the file.
+    #[error("the header claims {bytes} bytes, the file has {file}")]
+    BeyondFile {
+        /// Claimed length.
+        bytes: u64,
+        /// Length of the file.
+        file: u64,
+    },
+    /// The header is no JSON, or not of the form of the format.
+    #[error("the header cannot be read: {0}")]
+    Json(String),
+    /// Two tensors of one name; a JSON reader would silently keep one.
+    #[error("`{0}` is there twice")]
+    DuplicateKey(String),
+    /// A shape and an element type do not give the bytes that the tensor takes.
+    #[error("`{key}` of shape {shape:?} and type {dtype} does not fill bytes {start} to {end}")]
+    Size {
+        /// The tensor.
+        key: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Its element type.
+        dtype: String,
+        /// Its first byte in the data.
+        start: usize,
+        /// The byte after its last.
+        end: usize,
+    },
+    /// A tensor shares bytes with the one before it.
+    #[error("`{0}` overlaps another tensor")]
+    Overlap(String),
+    /// There are bytes before a tensor that belong to none.
+    #[error("there is a hole before `{0}`")]
+    Hole(String),
+    /// A tensor ends after the file.
+    #[error("`{key}` ends at byte {end} of the data, which has {data}")]
+    BeyondData {
+        /// The tensor.
+        key: String,
+        /// Its end.
+        end: u64,
+        /// Bytes of data in the file.
+        data: u64,
+    },
+    /// There are bytes after the last tensor.
+    #[error("{0} bytes after the last tensor belong to none")]
+    Trailing(u64),
+}
+
+/// What is wrong with an index or the shards it names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// The file is longer than any index.
+    #[error("it has {0} bytes, which is no index")]
+    TooLong(u64),
+    /// The file is no JSON, or has no `weight_map` from keys to files.
+    #[error("it cannot be read as an index: {0}")]
+    Json(String),
+    /// The index lists a key twice.
+    #[error("`{0}` is listed twice")]
+    DuplicateKey(String),
+    /// The index lists nothing.
+    #[error("its `weight_map` is empty")]
+    Empty,
+    /// A shard would be outside the folder of the index.
+    #[error("it names the shard `{0}`, which is not a path inside its folder")]
+    OutsideFolder(String),
+    /// A shard is not there.
+    #[error("the shard `{0}` is missing; fetch it into the folder of the index")]
+    MissingShard(String),
+    /// A shard does not hold what the index says.
+    #[error("the shard `{shard}` does not hold `{key}`")]
+    MissingKey {
+        /// The file.
+        shard: String,
         /// The key.
         key: String,
     },

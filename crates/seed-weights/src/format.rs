@@ -1,11 +1,8 @@
 //! The formats of checkpoints, and what tells them apart.
 
-use std::{
-    fmt, fs, io,
-    path::{Path, PathBuf},
-};
+use std::fmt;
 
-use crate::{Checkpoint, WeightsError, header::MAX_HEADER, shards, source::Source};
+use crate::{error::WeightsError, layout::MAX_HEADER, source::Source};
 
 /// How a checkpoint is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,56 +43,12 @@ impl fmt::Display for Format {
     }
 }
 
-/// Opens whatever is at `path`.
-pub(crate) fn open(path: &Path) -> Result<Checkpoint, WeightsError> {
-    let io_error = |source| WeightsError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    if fs::metadata(path).map_err(io_error)?.is_dir() {
-        let file = only_checkpoint(path)?;
-        return open_file(&file);
-    }
-    open_file(path)
-}
-
-fn open_file(path: &Path) -> Result<Checkpoint, WeightsError> {
-    let source = Source::open(path)?;
-    match Content::read(&source)? {
-        Content::Json => shards::open(path, &source),
-        content => open_weights(source, path, &content),
-    }
-}
-
-/// Opens a file that is no index; an index that named another could name itself.
-pub(crate) fn open_shard(path: &Path) -> Result<Checkpoint, WeightsError> {
-    let source = Source::open(path)?;
-    let content = Content::read(&source)?;
-    open_weights(source, path, &content)
-}
-
-fn open_weights(
-    source: Source,
-    path: &Path,
-    content: &Content,
-) -> Result<Checkpoint, WeightsError> {
-    let other = |found| WeightsError::NotACheckpoint {
-        path: path.to_owned(),
-        found,
-    };
-    match content {
-        Content::Safetensors => Checkpoint::from_safetensors(source),
-        Content::Torch => Checkpoint::from_torch(path),
-        Content::Json => Err(other("JSON")),
-        Content::Other(found) => Err(other(found)),
-    }
-}
-
 /// Bytes that tell the formats apart; a tar archive says what it is in byte 257.
 const SNIFFED: u64 = 512;
 
+/// What a file holds, by its first bytes.
 #[derive(Debug, PartialEq, Eq)]
-enum Content {
+pub(crate) enum Content {
     Safetensors,
     Torch,
     Json,
@@ -103,7 +56,7 @@ enum Content {
 }
 
 impl Content {
-    fn read(source: &Source) -> Result<Self, WeightsError> {
+    pub(crate) fn read(source: &Source) -> Result<Self, WeightsError> {
         let mut start = vec![0; source.len().min(SNIFFED) as usize];
         source.read(0, &mut start)?;
         Ok(Self::of(&start))
@@ -137,44 +90,6 @@ impl Content {
             _ if start.is_ascii() && is_text => Self::Other("text"),
             _ => Self::Other("of no known format"),
         }
-    }
-}
-
-/// The one index of a folder, or else its one weights file.
-fn only_checkpoint(folder: &Path) -> Result<PathBuf, WeightsError> {
-    let io_error = |source| WeightsError::Io {
-        path: folder.to_owned(),
-        source,
-    };
-    let mut files = fs::read_dir(folder)
-        .map_err(io_error)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<Vec<_>, io::Error>>()
-        .map_err(io_error)?;
-    files.retain(|path| path.is_file());
-    files.sort();
-    let is_index = |path: &&PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.ends_with(".index.json")
-    };
-    let is_weights = |path: &&PathBuf| {
-        let extension = path.extension().unwrap_or_default().to_string_lossy();
-        ["safetensors", "pth", "pt", "bin"].contains(&extension.as_ref())
-    };
-    let mut candidates: Vec<_> = files.iter().filter(is_index).cloned().collect();
-    if candidates.is_empty() {
-        candidates = files.iter().filter(is_weights).cloned().collect();
-    }
-    match candidates.len() {
-        0 => Err(WeightsError::NotACheckpoint {
-            path: folder.to_owned(),
-            found: "a folder without an index or a weights file",
-        }),
-        1 => Ok(candidates.remove(0)),
-        _ => Err(WeightsError::Ambiguous {
-            folder: folder.to_owned(),
-            candidates,
-        }),
     }
 }
 

@@ -14,80 +14,11 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use crate::{WeightsError, source::Source};
-
-/// The longest header that the format allows.
-pub(crate) const MAX_HEADER: u64 = 100_000_000;
-
-/// Bytes before the JSON: its length.
-pub(crate) const LENGTH_BYTES: u64 = 8;
-
-/// The entry of free-form strings.
-pub(crate) const METADATA: &str = "__metadata__";
-
-/// What is wrong with the header of a safetensors file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
-    /// Not even the length of the header is there.
-    #[error("the file has {bytes} bytes, fewer than a header's length takes")]
-    TooShort {
-        /// Length of the file.
-        bytes: u64,
-    },
-    /// The header says it is longer than the format allows.
-    #[error("the header claims {bytes} bytes, the format allows {MAX_HEADER}")]
-    TooLong {
-        /// Claimed length.
-        bytes: u64,
-    },
-    /// The header does not fit into the file.
-    #[error("the header claims {bytes} bytes, the file has {file}")]
-    BeyondFile {
-        /// Claimed length.
-        bytes: u64,
-        /// Length of the file.
-        file: u64,
-    },
-    /// The header is no JSON, or not of the form of the format.
-    #[error("the header cannot be read: {0}")]
-    Json(String),
-    /// Two tensors of one name; a JSON reader would silently keep one.
-    #[error("`{0}` is there twice")]
-    DuplicateKey(String),
-    /// A shape and an element type do not give the bytes that the tensor takes.
-    #[error("`{key}` of shape {shape:?} and type {dtype} does not fill bytes {start} to {end}")]
-    Size {
-        /// The tensor.
-        key: String,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Its element type.
-        dtype: String,
-        /// Its first byte in the data.
-        start: usize,
-        /// The byte after its last.
-        end: usize,
-    },
-    /// A tensor shares bytes with the one before it.
-    #[error("`{0}` overlaps another tensor")]
-    Overlap(String),
-    /// There are bytes before a tensor that belong to none.
-    #[error("there is a hole before `{0}`")]
-    Hole(String),
-    /// A tensor ends after the file.
-    #[error("`{key}` ends at byte {end} of the data, which has {data}")]
-    BeyondData {
-        /// The tensor.
-        key: String,
-        /// Its end.
-        end: u64,
-        /// Bytes of data in the file.
-        data: u64,
-    },
-    /// There are bytes after the last tensor.
-    #[error("{0} bytes after the last tensor belong to none")]
-    Trailing(u64),
-}
+use crate::{
+    error::{HeaderError, WeightsError},
+    layout::{LENGTH_BYTES, MAX_HEADER, METADATA, byte_len},
+    source::Source,
+};
 
 /// One tensor of a header; its bytes are known to be in the file.
 #[derive(Debug)]
@@ -180,14 +111,6 @@ impl Header {
             metadata,
         })
     }
-}
-
-/// Bytes of a tensor, if they can be counted and are whole.
-pub(crate) fn byte_len(shape: &[usize], dtype: Dtype) -> Option<usize> {
-    let bits = shape
-        .iter()
-        .try_fold(dtype.bitsize(), |bits, &size| bits.checked_mul(size))?;
-    bits.is_multiple_of(8).then_some(bits / 8)
 }
 
 /// The JSON as it stands, with the first key that is there twice.

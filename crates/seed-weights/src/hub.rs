@@ -17,8 +17,8 @@ use hf_hub::{
 };
 
 use crate::{
-    Checkpoint, WeightsError,
-    error::shortened,
+    checkpoint::Checkpoint,
+    error::{WeightsError, shortened},
     shards::{self, is_inside},
 };
 

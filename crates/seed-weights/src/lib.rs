@@ -14,7 +14,9 @@ mod header;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod keys;
+mod layout;
 mod load;
+mod open;
 mod parameters;
 mod save;
 mod shards;
@@ -24,14 +26,12 @@ mod write;
 
 pub use checkpoint::Checkpoint;
 pub use convert::{ConvertReport, convert};
-pub use error::WeightsError;
+pub use error::{HeaderError, IndexError, WeightsError};
 pub use format::Format;
-pub use header::HeaderError;
 pub use keys::{KeyMap, KeyRule};
 pub use load::{Cast, LoadReport, load, load_as};
 pub use parameters::{ParameterInfo, gradients, parameter_count, parameters, values};
 pub use save::save;
-pub use shards::IndexError;
 pub use write::{About, write_file};
 
 // The files are little-endian, and their bytes are taken as they are.

@@ -8,7 +8,11 @@ use burn::{
 };
 
 use crate::{
-    Checkpoint, KeyMap, WeightsError, elements::is_weight_type, error::shortened, parameters,
+    checkpoint::Checkpoint,
+    elements::is_weight_type,
+    error::{WeightsError, shortened},
+    keys::KeyMap,
+    parameters::parameters,
 };
 
 /// What a load did.

@@ -7,7 +7,7 @@ use burn::{
     tensor::{DType, Gradients, Tensor, TensorData},
 };
 
-use crate::{KeyMap, elements::transpose};
+use crate::{elements::transpose, keys::KeyMap};
 
 /// Name and size of one parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]

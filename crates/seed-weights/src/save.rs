@@ -6,12 +6,12 @@ use burn::{module::Module, tensor::DType};
 use safetensors::Dtype;
 
 use crate::{
-    About, KeyMap, WeightsError,
     elements::{Fault, Reading, floats},
-    parameters,
-    parameters::for_each_value,
+    error::WeightsError,
+    keys::KeyMap,
+    parameters::{for_each_value, parameters},
     source::Stream,
-    write::TensorWriter,
+    write::{About, TensorWriter},
 };
 
 /// Writes the float parameters of `module` under the checkpoint's key names, as `dtype` (f32, f16 or

@@ -11,38 +11,13 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use crate::{Checkpoint, Format, WeightsError, format, header::MAX_HEADER, source::Source};
-
-/// What is wrong with an index or the shards it names.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IndexError {
-    /// The file is longer than any index.
-    #[error("it has {0} bytes, which is no index")]
-    TooLong(u64),
-    /// The file is no JSON, or has no `weight_map` from keys to files.
-    #[error("it cannot be read as an index: {0}")]
-    Json(String),
-    /// The index lists a key twice.
-    #[error("`{0}` is listed twice")]
-    DuplicateKey(String),
-    /// The index lists nothing.
-    #[error("its `weight_map` is empty")]
-    Empty,
-    /// A shard would be outside the folder of the index.
-    #[error("it names the shard `{0}`, which is not a path inside its folder")]
-    OutsideFolder(String),
-    /// A shard is not there.
-    #[error("the shard `{0}` is missing; fetch it into the folder of the index")]
-    MissingShard(String),
-    /// A shard does not hold what the index says.
-    #[error("the shard `{shard}` does not hold `{key}`")]
-    MissingKey {
-        /// The file.
-        shard: String,
-        /// The key.
-        key: String,
-    },
-}
+use crate::{
+    checkpoint::Checkpoint,
+    error::{IndexError, WeightsError},
+    format::{Content, Format},
+    layout::MAX_HEADER,
+    source::Source,
+};
 
 #[derive(Deserialize)]
 struct Index {
@@ -99,7 +74,7 @@ pub(crate) fn open(path: &Path, source: &Source) -> Result<Checkpoint, WeightsEr
         if !file.exists() {
             return Err(error(IndexError::MissingShard(shard)));
         }
-        let mut part = format::open_shard(&file)?;
+        let mut part = open_shard(&file)?;
         keep_listed(&mut part, &shard, keys).map_err(error)?;
         whole = Some(match whole {
             None => part,
@@ -108,6 +83,13 @@ pub(crate) fn open(path: &Path, source: &Source) -> Result<Checkpoint, WeightsEr
     }
     let whole = whole.ok_or_else(|| error(IndexError::Empty))?;
     Ok(whole.described(path.display().to_string(), Format::Sharded { files }))
+}
+
+/// Opens a file that is no index; an index that named another could name itself.
+fn open_shard(path: &Path) -> Result<Checkpoint, WeightsError> {
+    let source = Source::open(path)?;
+    let content = Content::read(&source)?;
+    Checkpoint::from_file(path, source, &content)
 }
 
 /// Whether a relative path stays below where it starts.

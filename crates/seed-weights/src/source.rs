@@ -12,7 +12,7 @@ use std::{
 
 use bytemuck::Pod;
 
-use crate::WeightsError;
+use crate::error::WeightsError;
 
 /// Bytes that can be read at any position.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::{collections::HashMap, io, path::Path};
 use pytorch_reader::{DType, FileFormat, PytorchError, PytorchReader, Tensor};
 use safetensors::Dtype;
 
-use crate::{Format, WeightsError};
+use crate::{error::WeightsError, format::Format};
 
 /// The entry under which training scripts keep the weights beside optimiser, config and epoch.
 const MODEL: &str = "model";

@@ -7,12 +7,12 @@ use std::{
 };
 
 use safetensors::{Dtype, tensor::TensorInfo};
+use seed_files::AtomicFile;
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 
 use crate::{
-    WeightsError,
-    header::{LENGTH_BYTES, METADATA, byte_len},
+    error::WeightsError,
+    layout::{LENGTH_BYTES, METADATA, byte_len},
 };
 
 /// What a weights file says about itself.
@@ -71,7 +71,7 @@ impl From<String> for About {
 /// that metadata is sorted.
 pub(crate) struct TensorWriter {
     path: PathBuf,
-    file: NamedTempFile,
+    file: AtomicFile,
     /// Where a tensor's bytes go.
     positions: HashMap<String, u64>,
 }
@@ -120,8 +120,8 @@ impl TensorWriter {
         for position in positions.values_mut() {
             *position += data;
         }
-        let begin = || -> io::Result<NamedTempFile> {
-            let mut file = beside(path)?;
+        let begin = || -> io::Result<AtomicFile> {
+            let mut file = AtomicFile::create(path)?;
             file.write_all(&(header.len() as u64).to_le_bytes())?;
             file.write_all(&header)?;
             // Says at once if the disk is too small, where the file system can say so.
@@ -153,7 +153,7 @@ impl TensorWriter {
     /// Puts the file in its place; one that was there stays until then.
     pub(crate) fn finish(self) -> Result<(), WeightsError> {
         let Self { path, file, .. } = self;
-        put_in_place(file, &path).map_err(|source| io_error(&path, source))
+        file.commit().map_err(|source| io_error(&path, source))
     }
 }
 
@@ -163,30 +163,7 @@ impl TensorWriter {
 ///
 /// [`WeightsError::Io`].
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
-    let write = || -> io::Result<()> {
-        let mut file = beside(path)?;
-        file.write_all(bytes)?;
-        put_in_place(file, path)
-    };
-    write().map_err(|source| io_error(path, source))
-}
-
-/// A temporary file in the folder of `path`, readable as any file that is written there.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
-}
-
-fn put_in_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    seed_files::write_file(path, bytes).map_err(|source| io_error(path, source))
 }
 
 fn io_error(path: &Path, source: io::Error) -> WeightsError {

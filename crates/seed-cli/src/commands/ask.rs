@@ -3,11 +3,12 @@
 use std::{io::Write, path::PathBuf};
 
 use clap::Args;
+use seed_data::blip_question;
 use seed_lm::Example;
 
 use crate::{
-    Outcome, Status,
-    language::{DecodingArguments, LanguageArguments},
+    language::{DecodingArguments, LanguageArguments, picture_options},
+    outcome::{Outcome, Status},
 };
 
 /// Answer a question about a picture.
@@ -23,12 +24,15 @@ pub(crate) struct Arguments {
     /// The picture.
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
-    /// The question.
+    /// The question; it is cleaned as by the reference: lower case, without any of `.!"()*#:;~`.
     #[arg(value_name = "QUESTION")]
     question: String,
     /// Longest answer, in tokens.
     #[arg(long, value_name = "N", default_value_t = 16)]
     max_new_tokens: usize,
+    /// Read the picture as the reference and `seed eval` do: no EXIF rotation, alpha dropped instead of put on white.
+    #[arg(long)]
+    reference_decoding: bool,
     #[command(flatten)]
     language: LanguageArguments,
     #[command(flatten)]
@@ -37,12 +41,12 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(&self) -> Outcome {
-        let question = self.question.trim().to_lowercase();
+        let question = blip_question(self.question.trim());
         if question.is_empty() {
             return Err("the question is empty".into());
         }
         let language = self.language.load()?;
-        let codes = language.codes_of(&self.image)?;
+        let codes = language.codes_of(&self.image, &picture_options(self.reference_decoding))?;
         let example = Example {
             codes: &codes,
             question: &question,
@@ -50,13 +54,8 @@ impl Arguments {
         };
         let template = &language.about().templates.question;
         let mut stdout = std::io::stdout().lock();
-        language.say(
-            template,
-            &example,
-            &self.decoding,
-            self.max_new_tokens,
-            &mut stdout,
-        )?;
+        let generation = self.decoding.generation(self.max_new_tokens);
+        language.say(template, &example, &generation, &mut stdout)?;
         writeln!(stdout)?;
         Ok(Status::Done)
     }

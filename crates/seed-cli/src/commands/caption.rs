@@ -6,8 +6,8 @@ use clap::Args;
 use seed_lm::Example;
 
 use crate::{
-    Outcome, Status,
-    language::{DecodingArguments, LanguageArguments},
+    language::{DecodingArguments, LanguageArguments, picture_options},
+    outcome::{Outcome, Status},
     output::Format,
 };
 
@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// For people, or a line of JSON a picture.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Read pictures as the reference and `seed eval` do: no EXIF rotation, alpha dropped instead of put on white.
+    #[arg(long)]
+    reference_decoding: bool,
     #[command(flatten)]
     language: LanguageArguments,
     #[command(flatten)]
@@ -41,10 +44,12 @@ impl Arguments {
     pub(crate) fn run(&self) -> Outcome {
         let language = self.language.load()?;
         let template = &language.about().templates.image_to_text;
+        let generation = self.decoding.generation(self.max_new_tokens);
+        let options = picture_options(self.reference_decoding);
         let mut status = Status::Done;
         let mut stdout = std::io::stdout().lock();
         for image in &self.images {
-            let codes = match language.codes_of(image) {
+            let codes = match language.codes_of(image, &options) {
                 Ok(codes) => codes,
                 Err(error) => {
                     eprintln!("left out: {error}");
@@ -58,13 +63,7 @@ impl Arguments {
             };
             let say = |out: &mut dyn Write| {
                 let mut out = out;
-                language.say(
-                    template,
-                    &example,
-                    &self.decoding,
-                    self.max_new_tokens,
-                    &mut out,
-                )
+                language.say(template, &example, &generation, &mut out)
             };
             match self.format {
                 Format::Table => {

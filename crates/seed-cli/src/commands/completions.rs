@@ -1,9 +1,12 @@
 //! `seed completions`: what a shell needs to complete our command line.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::{Outcome, Status, arguments::Cli};
+use crate::{
+    outcome::{Outcome, Status},
+    output,
+};
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
@@ -18,10 +21,11 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    pub(crate) fn run(&self) -> Outcome {
+    /// `command` is the whole command line.
+    pub(crate) fn run(&self, mut command: Command) -> Outcome {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "seed", &mut script);
-        crate::output::to_stdout(&script)?;
+        clap_complete::generate(self.shell, &mut command, "seed", &mut script);
+        output::to_stdout(&script)?;
         Ok(Status::Done)
     }
 }

@@ -7,7 +7,11 @@ use seed_device::Precision;
 use seed_tokenizer::PublishedTokenizer;
 use seed_weights::{About, Checkpoint};
 
-use crate::{Outcome, Status, model::local, output};
+use crate::{
+    model::local,
+    outcome::{Outcome, Status},
+    output,
+};
 
 /// Write a checkpoint of any format as one safetensors file, in the same key names.
 ///

@@ -8,7 +8,7 @@ use seed_device::DeviceSpec;
 use seed_tokenizer::{SeedConfig, StepCost};
 
 use crate::{
-    Outcome, Status,
+    outcome::{Outcome, Status},
     output::{bytes, table, thousands},
 };
 

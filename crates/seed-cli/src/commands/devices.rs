@@ -4,7 +4,7 @@ use clap::Args;
 use comfy_table::{Table, presets::NOTHING};
 use seed_device::DeviceSpec;
 
-use crate::{Outcome, Status};
+use crate::outcome::{Outcome, Status};
 
 /// List devices: which backends are part of this build, and which of their devices are here.
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use std::io::Write;
 use clap::Args;
 
 use crate::{
-    Outcome, Status,
     language::{DecodingArguments, LanguageArguments},
+    outcome::{Outcome, Status},
     output::Format,
 };
 

@@ -10,8 +10,8 @@ use seed_tokenizer::open_release;
 use seed_weights::Checkpoint;
 
 use crate::{
-    Outcome, Status,
     model::local,
+    outcome::{Outcome, Status},
     output::{self, bytes, thousands},
 };
 

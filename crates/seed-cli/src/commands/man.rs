@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 
-use crate::{Outcome, Status, arguments::Cli};
+use crate::{
+    outcome::{Outcome, Status},
+    output,
+};
 
 /// Print the manual page, or write one page for every command.
 #[derive(Debug, Args)]
@@ -19,8 +22,8 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    pub(crate) fn run(&self) -> Outcome {
-        let command = Cli::command();
+    /// `command` is the whole command line.
+    pub(crate) fn run(&self, command: Command) -> Outcome {
         if let Some(folder) = &self.output {
             std::fs::create_dir_all(folder)
                 .and_then(|()| clap_mangen::generate_to(command, folder))
@@ -29,7 +32,7 @@ impl Arguments {
         }
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
-        crate::output::to_stdout(&page)?;
+        output::to_stdout(&page)?;
         Ok(Status::Done)
     }
 }

@@ -14,9 +14,11 @@ pub(crate) mod parity;
 pub(crate) mod tokenize;
 pub(crate) mod train;
 
+use clap::CommandFactory;
+
 use crate::{
-    Outcome,
     arguments::{Cli, Command},
+    outcome::Outcome,
 };
 
 /// Runs the command that was asked for.
@@ -33,7 +35,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Parity(arguments) => arguments.run(cli.quiet),
         Command::Cost(arguments) => arguments.run(),
         Command::Devices(arguments) => arguments.run(),
-        Command::Completions(arguments) => arguments.run(),
-        Command::Man(arguments) => arguments.run(),
+        Command::Completions(arguments) => arguments.run(Cli::command()),
+        Command::Man(arguments) => arguments.run(Cli::command()),
     }
 }

@@ -7,7 +7,7 @@ use seed_device::DeviceSpec;
 use seed_parity::{CaseResult, Kit};
 
 use crate::{
-    Outcome, Status,
+    outcome::{Outcome, Status},
     output::{self, Format},
 };
 

@@ -14,8 +14,8 @@ use seed_data::{EvalTransform, Filter, PictureOptions};
 use serde_json::json;
 
 use crate::{
-    Outcome, Status,
     model::{Model, ModelArguments},
+    outcome::{Outcome, Status},
     output,
     pictures::{Prepared, prepared, sources},
 };

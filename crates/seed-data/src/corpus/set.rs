@@ -3,11 +3,12 @@
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::{Concept, Corpus, Drawing, Vendor};
+use super::embedded::{Concept, Corpus, Drawing, Vendor};
 use crate::cache::{Cache, CacheKey, Rows};
+use crate::error::DataError;
+use crate::pair::PairSet;
 use crate::render::{RENDERER, Style, render_svg};
 use crate::split::Split;
-use crate::{DataError, PairSet};
 
 /// Which drawings to take.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +155,7 @@ impl CorpusSet {
         const BATCH: usize = 256;
         let row_bytes = self.size as usize * self.size as usize * 3;
         let key = CacheKey::new("rendered", row_bytes).part("set", hex(&self.fingerprint()));
-        let rows = cache.get_or_build(&key, |writer| {
+        let rows = cache.get_or_build(&key, self.len(), |writer| {
             for start in (0..self.len()).step_by(BATCH) {
                 let pictures = (start..self.len().min(start + BATCH))
                     .into_par_iter()
@@ -186,6 +187,17 @@ impl PairSet for CorpusSet {
         &self.concept_of(index).captions
     }
 
+    /// The label with its keywords: the other caption is a part of it.
+    fn candidates(&self, index: usize) -> &[String] {
+        let captions = self.captions(index);
+        &captions[..captions.len().min(1)]
+    }
+
+    /// The label alone: keywords are no sentence.
+    fn references(&self, index: usize) -> &[String] {
+        self.concept_of(index).training_prompts()
+    }
+
     fn concept(&self, index: usize) -> usize {
         self.drawing(index).concept
     }
@@ -196,6 +208,11 @@ impl PairSet for CorpusSet {
             id: drawing.id.clone(),
             source,
         })
+    }
+
+    /// Hash of the drawing as an SVG document.
+    fn content(&self, index: usize) -> [u8; 32] {
+        blake3::hash(self.drawing(index).svg(self.style).as_bytes()).into()
     }
 
     fn fingerprint(&self) -> [u8; 32] {
@@ -249,6 +266,14 @@ impl PairSet for RenderedSet {
         self.set.captions(index)
     }
 
+    fn candidates(&self, index: usize) -> &[String] {
+        self.set.candidates(index)
+    }
+
+    fn references(&self, index: usize) -> &[String] {
+        self.set.references(index)
+    }
+
     fn concept(&self, index: usize) -> usize {
         self.set.concept(index)
     }
@@ -257,6 +282,10 @@ impl PairSet for RenderedSet {
         let size = self.set.size;
         let row = self.rows.row(index)?;
         Ok(RgbImage::from_raw(size, size, row).expect("rows have the size of a picture"))
+    }
+
+    fn content(&self, index: usize) -> [u8; 32] {
+        self.set.content(index)
     }
 
     fn fingerprint(&self) -> [u8; 32] {

@@ -5,7 +5,7 @@ use image::{Rgb, RgbImage};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use super::{between, chance};
+use super::random::{between, chance};
 
 /// Weights of the luma that Pillow and torchvision use (ITU-R 601).
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];

@@ -2,158 +2,16 @@
 //! (evaluation) or crop at random (training), then normalise with CLIP's statistics.
 
 mod augment;
+mod evaluation;
 mod normalize;
+mod random;
 mod resize;
+mod training;
+mod version;
 
 pub use augment::{Affine, Augment, ColorJitter};
+pub use evaluation::EvalTransform;
 pub use normalize::{CLIP_MEAN, CLIP_STD, Normalize};
 pub use resize::{Filter, Region, short_side_crop, squash, squash_region};
-
-use image::{RgbImage, imageops};
-use rand::{Rng, RngExt};
-use serde::{Deserialize, Serialize};
-
-/// The evaluation transform: squash to `size × size`, aspect ratio not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvalTransform {
-    /// Side of the output, in pixels.
-    pub size: u32,
-    /// Resampling filter; the reference evaluates with bicubic.
-    #[serde(default)]
-    pub filter: Filter,
-}
-
-impl EvalTransform {
-    /// Bicubic squash to `size × size`.
-    pub fn new(size: u32) -> Self {
-        Self {
-            size,
-            filter: Filter::Bicubic,
-        }
-    }
-
-    /// The squashed picture, still 8 bit.
-    pub fn pixels(&self, picture: &RgbImage) -> RgbImage {
-        squash(picture, self.size, self.size, self.filter)
-    }
-
-    /// The squashed and normalised picture, `[3, size, size]` row-major.
-    pub fn tensor(&self, picture: &RgbImage, normalize: &Normalize) -> Vec<f32> {
-        normalize.apply(&self.pixels(picture))
-    }
-}
-
-/// The training transform: torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`, then the
-/// optional [`Augment`].
-///
-/// The reference flips half of the pictures (`flip: 0.5`). The default here is not to flip, for a
-/// corpus with letters and arrows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainTransform {
-    /// Side of the output, in pixels.
-    pub size: u32,
-    /// Resampling filter.
-    #[serde(default)]
-    pub filter: Filter,
-    /// Bounds of the cropped share of the area.
-    #[serde(default = "default_scale")]
-    pub scale: (f64, f64),
-    /// Bounds of the crop's width over its height.
-    #[serde(default = "default_ratio")]
-    pub ratio: (f64, f64),
-    /// Probability of a horizontal flip.
-    #[serde(default)]
-    pub flip: f32,
-    /// Further augmentation, off by default.
-    #[serde(default)]
-    pub augment: Augment,
-}
-
-fn default_scale() -> (f64, f64) {
-    (0.5, 1.0)
-}
-
-fn default_ratio() -> (f64, f64) {
-    (3.0 / 4.0, 4.0 / 3.0)
-}
-
-impl TrainTransform {
-    /// Bicubic crops of half to all of the area, without flip or further augmentation.
-    pub fn new(size: u32) -> Self {
-        Self {
-            size,
-            filter: Filter::Bicubic,
-            scale: default_scale(),
-            ratio: default_ratio(),
-            flip: 0.0,
-            augment: Augment::default(),
-        }
-    }
-
-    /// The crop that `rng` draws from a picture of `width × height` pixels: torchvision's
-    /// `RandomResizedCrop.get_params`, with its central crop after ten misses.
-    pub fn region(&self, width: u32, height: u32, rng: &mut impl Rng) -> Region {
-        let (w, h) = (f64::from(width), f64::from(height));
-        let (log_low, log_high) = (self.ratio.0.ln(), self.ratio.1.ln());
-        for _ in 0..10 {
-            let area = w * h * between(rng, self.scale.0, self.scale.1);
-            let aspect = between(rng, log_low, log_high).exp();
-            let crop_width = (area * aspect).sqrt().round_ties_even() as u32;
-            let crop_height = (area / aspect).sqrt().round_ties_even() as u32;
-            if (1..=width).contains(&crop_width) && (1..=height).contains(&crop_height) {
-                return Region {
-                    top: rng.random_range(0..=height - crop_height),
-                    left: rng.random_range(0..=width - crop_width),
-                    width: crop_width,
-                    height: crop_height,
-                };
-            }
-        }
-        let (crop_width, crop_height) = if w / h < self.ratio.0 {
-            (width, (w / self.ratio.0).round_ties_even() as u32)
-        } else if w / h > self.ratio.1 {
-            ((h * self.ratio.1).round_ties_even() as u32, height)
-        } else {
-            (width, height)
-        };
-        let (crop_width, crop_height) = (crop_width.clamp(1, width), crop_height.clamp(1, height));
-        Region {
-            top: (height - crop_height) / 2,
-            left: (width - crop_width) / 2,
-            width: crop_width,
-            height: crop_height,
-        }
-    }
-
-    /// The cropped, flipped and augmented picture, still 8 bit.
-    pub fn pixels(&self, picture: &RgbImage, rng: &mut impl Rng) -> RgbImage {
-        let region = self.region(picture.width(), picture.height(), rng);
-        let mut out = squash_region(picture, region, self.size, self.size, self.filter);
-        if chance(rng, self.flip) {
-            imageops::flip_horizontal_in_place(&mut out);
-        }
-        self.augment.apply(out, rng)
-    }
-
-    /// The cropped, flipped, augmented and normalised picture, `[3, size, size]` row-major.
-    pub fn tensor(
-        &self,
-        picture: &RgbImage,
-        normalize: &Normalize,
-        rng: &mut impl Rng,
-    ) -> Vec<f32> {
-        normalize.apply(&self.pixels(picture, rng))
-    }
-}
-
-/// Uniform in `[low, high)`; bounds in either order, or equal, are fine.
-fn between(rng: &mut impl Rng, low: f64, high: f64) -> f64 {
-    low + (high - low) * rng.random::<f64>()
-}
-
-/// True with the given probability. Draws nothing when the probability is 0.
-fn chance(rng: &mut impl Rng, probability: f32) -> bool {
-    probability > 0.0 && rng.random::<f32>() < probability
-}
+pub use training::TrainTransform;
+pub use version::TRANSFORM_VERSION;

@@ -14,8 +14,8 @@ use burn::backend::{
 };
 
 use super::{
-    FusedOps, Kernels,
-    kernels::{composed, softmax_forward},
+    FusedOps,
+    kernels::{Kernels, composed, softmax_forward},
 };
 
 impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {

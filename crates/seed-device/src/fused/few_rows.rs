@@ -15,8 +15,8 @@ use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::{
-    EIGHT_BIT_BLOCK,
-    flex::{FlexQTensor, FlexTensor, contiguous, slice, tensor},
+    eight_bit::EIGHT_BIT_BLOCK,
+    flex_tensor::{FlexQTensor, FlexTensor, contiguous, slice, tensor},
     widen::{Stored, as_it_lies, eight_bit_blocks},
 };
 

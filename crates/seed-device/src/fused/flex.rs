@@ -4,30 +4,24 @@
 // What runs inside `Arch::dispatch` must be inlined there to be compiled for its vectors.
 #![expect(clippy::inline_always)]
 
-use burn::{
-    backend::{
-        DType, Distribution, Flex, FloatDType, Shape, TensorMetadata,
-        ops::{FloatTensorOps, ModuleOps, QTensorOps},
-    },
-    backend::{
-        flex::FlexDevice,
-        tensor::{FloatTensor, QuantizedTensor},
-    },
-    tensor::TensorData,
+use burn::backend::{
+    DType, Distribution, Flex, FloatDType, TensorMetadata,
+    flex::FlexDevice,
+    ops::{FloatTensorOps, ModuleOps, QTensorOps},
+    tensor::{FloatTensor, QuantizedTensor},
 };
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{
-    Kernels,
     few_rows::{few_rows, few_rows_of_eight_bit},
-    kernels::{LayerNormGradients, composed, like, rows},
+    flex_tensor::{FlexTensor, RUN, contiguous, slice, tensor},
+    kernels::{Kernels, LayerNormGradients, composed, like, rows},
     widen::{widened, widened_eight_bit},
 };
 
-/// Rows, and elements, that one task does at a time.
+/// Rows that one task does at a time.
 const ROWS: usize = 64;
-pub(super) const RUN: usize = 1 << 14;
 /// Partial sums kept side by side, so that additions fill a vector register.
 const LANES: usize = 16;
 
@@ -212,10 +206,6 @@ impl Kernels for Flex {
     }
 }
 
-pub(super) type FlexTensor = FloatTensor<Flex>;
-/// The same for what is kept in 8 bits.
-pub(super) type FlexQTensor = QuantizedTensor<Flex>;
-
 /// These kernels are of f32; other types take the compositions.
 fn all_f32(tensors: &[&FlexTensor]) -> bool {
     tensors.iter().all(|tensor| tensor.dtype() == DType::F32)
@@ -230,23 +220,6 @@ fn total(sums: &[Vec<f32>], width: usize) -> Vec<f32> {
         }
     }
     total
-}
-
-/// A tensor whose elements lie one after the other.
-pub(super) fn contiguous(tensor: &FlexTensor) -> FlexTensor {
-    if tensor.is_contiguous() {
-        tensor.clone()
-    } else {
-        tensor.to_contiguous()
-    }
-}
-
-pub(super) fn slice(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("a contiguous tensor of f32")
-}
-
-pub(super) fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
 }
 
 fn map(x: &FlexTensor, function: impl Fn(f32) -> f32 + Sync) -> FlexTensor {

@@ -2,7 +2,7 @@
 
 use burn::backend::{LibTorch, tensor::FloatTensor};
 
-use super::{Kernels, kernels::like};
+use super::kernels::{Kernels, like};
 
 impl Kernels for LibTorch {
     /// One call, in which libtorch adds the bias while it multiplies.

@@ -16,6 +16,8 @@ mod eight_bit;
 mod few_rows;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod flex_tensor;
 mod kernels;
 #[cfg(feature = "tch")]
 mod libtorch;

@@ -11,8 +11,8 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{
-    EIGHT_BIT_BLOCK,
-    flex::{FlexQTensor, FlexTensor, RUN, tensor},
+    eight_bit::EIGHT_BIT_BLOCK,
+    flex_tensor::{FlexQTensor, FlexTensor, RUN, tensor},
 };
 
 /// A type that weights are kept in.

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{places, read};
+use super::{
+    file::{places, read},
+    pictures::check_name,
+};
 use crate::EvalError;
 
 /// An image and the captions that people gave it.
@@ -45,7 +48,7 @@ pub struct NoCapsImage {
 ///
 /// # Errors
 /// [`EvalError::Io`], [`EvalError::EmptyFile`], [`EvalError::Truncated`], [`EvalError::NotJson`],
-/// [`EvalError::Field`] naming the entry; [`EvalError::Duplicate`], [`EvalError::UnknownImage`],
+/// [`EvalError::Field`], [`EvalError::PictureName`] naming the entry; [`EvalError::Duplicate`], [`EvalError::UnknownImage`],
 /// [`EvalError::Uncaptioned`] naming the image; [`EvalError::Empty`] if no image is listed.
 pub fn coco_captions(path: impl AsRef<Path>) -> Result<Vec<CaptionedImage>, EvalError> {
     let path = path.as_ref();
@@ -114,6 +117,10 @@ fn distribute(
 ) -> Result<Vec<CaptionedImage>, EvalError> {
     if images.is_empty() {
         return Err(EvalError::Empty("images"));
+    }
+    for (place, image) in images.iter().enumerate() {
+        let place = || format!("`images[{place}].file_name`");
+        check_name(path, place, &image.file_name)?;
     }
     let places = places(path, "image", images.iter().map(|image| image.id))?;
     for annotation in annotations {

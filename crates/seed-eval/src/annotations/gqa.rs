@@ -7,7 +7,7 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 
-use super::read;
+use super::{file::read, pictures::check_name};
 use crate::{EvalError, GqaItem};
 
 /// A question about an image of Visual Genome.
@@ -38,13 +38,19 @@ impl GqaQuestion {
 /// Reads GQA's questions, in the file's order.
 ///
 /// # Errors
-/// Those of [`super::coco_captions`] on reading; [`EvalError::Empty`] if there is no question. The files of
+/// Those of [`super::coco_captions`] on reading; [`EvalError::PictureName`] naming the entry;
+/// [`EvalError::Empty`] if there is no question. The files of
 /// the test and challenge parts have no answers, which is a [`EvalError::Field`].
 pub fn gqa_questions(path: impl AsRef<Path>) -> Result<Vec<GqaQuestion>, EvalError> {
     let wanted = "questions of GQA with their answers, such as testdev_balanced_questions.json";
-    let QuestionFile(questions) = read(path.as_ref(), wanted)?;
+    let path = path.as_ref();
+    let QuestionFile(questions) = read(path, wanted)?;
     if questions.is_empty() {
         return Err(EvalError::Empty("questions"));
+    }
+    for question in &questions {
+        let place = || format!("`{}.imageId`", question.id);
+        check_name(path, place, &question.image_id)?;
     }
     Ok(questions)
 }

@@ -3,27 +3,15 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{
     captions::{CaptionedImage, captioned},
-    read,
+    file::read,
+    pictures::check_name,
+    split::KarpathySplit,
 };
 use crate::EvalError;
-
-/// A part of the data set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KarpathySplit {
-    /// For training.
-    Train,
-    /// The rest of COCO's validation images, commonly trained on too.
-    Restval,
-    /// For choosing a model.
-    Val,
-    /// For the reported numbers: 5000 images of COCO, 1000 of Flickr30K.
-    Test,
-}
 
 /// Reads the images of one split, in the file's order. The id is COCO's where the file has it
 /// (`cocoid`), else the file's own (`imgid`); the file name has the folder in front, `val2014/COCO_….jpg`,
@@ -38,6 +26,12 @@ pub fn karpathy_captions(
     let path = path.as_ref();
     let wanted = "one of Karpathy's splits, such as dataset_coco.json";
     let file: SplitFile = read(path, wanted)?;
+    for (place, image) in file.images.iter().enumerate() {
+        let folder = image.filepath.iter().map(|name| (name, "filepath"));
+        for (name, field) in folder.chain([(&image.filename, "filename")]) {
+            check_name(path, || format!("`images[{place}].{field}`"), name)?;
+        }
+    }
     let images = file.images.into_iter().filter(|image| image.split == split);
     let images: Vec<CaptionedImage> = images.map(Image::captioned).collect();
     if images.is_empty() {

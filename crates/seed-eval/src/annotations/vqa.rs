@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{places, read};
+use super::{
+    file::{places, read},
+    pictures::check_name,
+};
 use crate::{EvalError, VqaItem};
 
 /// A question about an image of COCO.
@@ -43,7 +46,8 @@ impl VqaQuestion {
 /// there are left out, so that a part of the questions may be asked.
 ///
 /// # Errors
-/// Those of [`super::coco_captions`] on reading; [`EvalError::Unannotated`] if a question has no answers;
+/// Those of [`super::coco_captions`] on reading; [`EvalError::PictureName`] if the part's name cannot be in that of
+/// a file; [`EvalError::Unannotated`] if a question has no answers;
 /// [`EvalError::Empty`] if there is no question.
 pub fn vqa_questions(
     questions: impl AsRef<Path>,
@@ -55,6 +59,9 @@ pub fn vqa_questions(
     if file.questions.is_empty() {
         return Err(EvalError::Empty("questions"));
     }
+    // It is part of each picture's name.
+    let subtype = || "`data_subtype`".to_owned();
+    check_name(questions_path, subtype, &file.data_subtype)?;
     places(
         questions_path,
         "question",

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::CaptionItem;
+use super::item::CaptionItem;
+use crate::white_space;
 
 /// The longest n-gram.
 pub(super) const ORDERS: usize = 4;
@@ -29,8 +30,7 @@ pub(super) struct Counts {
 
 impl Counts {
     fn of<'a>(caption: &'a str, vocabulary: &mut HashMap<&'a str, u32>) -> Self {
-        let words: Vec<u32> = caption
-            .split_whitespace()
+        let words: Vec<u32> = white_space::split(caption)
             .map(|word| {
                 let next = vocabulary.len() as u32;
                 *vocabulary.entry(word).or_insert(next)

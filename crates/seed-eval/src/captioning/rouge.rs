@@ -1,6 +1,6 @@
 //! ROUGE-L (Lin, 2004): the longest common subsequence of words.
 
-use super::CaptionItem;
+use super::item::CaptionItem;
 
 /// How much more recall weighs than precision.
 const BETA: f64 = 1.2;

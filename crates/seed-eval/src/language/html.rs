@@ -3,16 +3,34 @@
 use maud::{Markup, html};
 
 use super::{
-    AnsweredPicture, CaptionResult, CaptionedPicture, DrawnCaption, ImageResult, LanguageReport,
-    QuestionResult,
+    contents::LanguageReport,
+    examples::{AnsweredPicture, CaptionedPicture, DrawnCaption},
+    results::{
+        CaptionResult, CodePerplexity, DrawingResult, NounResult, PromptKind, QuestionResult,
+        lengths,
+    },
 };
-use crate::SetName;
-use crate::report::{
-    chart::{self, Bar, BarChart, thousands},
-    page::{self, ABSENT, Head, number, picture, signed},
+use crate::{
+    numbers::{ABSENT, number, signed, thousands},
+    report::{
+        chart::{self, Bar, BarChart},
+        page::{self, Head, picture},
+    },
+    set_name::SetName,
+    share::Share,
 };
 
-pub(super) fn page(report: &LanguageReport) -> Markup {
+/// Lengths of what was not well formed that are named.
+const LENGTHS: usize = 5;
+
+impl LanguageReport {
+    /// The page, self-contained: styles, charts and pictures are inside, nothing is loaded, no script runs.
+    pub fn html(&self) -> String {
+        page(self).into_string()
+    }
+}
+
+fn page(report: &LanguageReport) -> Markup {
     let facts = report.facts.iter();
     let head = Head {
         title: if report.title.is_empty() {
@@ -29,7 +47,9 @@ pub(super) fn page(report: &LanguageReport) -> Markup {
         (page::headlines(&report.headlines))
         @if !report.captions.is_empty() { (captions(&report.captions)) }
         @if !report.questions.is_empty() { (questions(&report.questions)) }
-        @if !report.images.is_empty() { (images(&report.images)) }
+        @if !report.drawings.is_empty() { (drawings(&report.drawings)) }
+        @if !report.nouns.is_empty() { (nouns(&report.nouns)) }
+        @if !report.code_perplexity.is_empty() { (code_perplexity(&report.code_perplexity)) }
         @if !report.captioned.is_empty() { (captioned(&report.captioned)) }
         @if !report.answered.is_empty() { (answered(&report.answered)) }
         @if !report.drawn.is_empty() { (drawn(&report.drawn)) }
@@ -44,9 +64,9 @@ fn captions(results: &[CaptionResult]) -> Markup {
         section {
             h2 { "Captions" }
             p.lead {
-                "Greedy captions of held-out pictures. " em { "Exact" } ": the reference to the letter, in percent; "
-                "beside it the same model on causal embeddings that were not quantised, and the caption that most "
-                "training pairs bear."
+                "Greedy captions of held-out pictures. " em { "Exact" } ": a reference to the letter, in percent; "
+                "beside it the same model on embeddings that were not quantised, and the caption that most training "
+                "pairs bear. " (page::STANDARD_ERROR)
             }
             div.scroll {
                 table.sets {
@@ -54,7 +74,7 @@ fn captions(results: &[CaptionResult]) -> Markup {
                         tr {
                             th rowspan="2" {}
                             th.span colspan="3" { "exact, %" }
-                            th.span colspan="4" { "against the reference" }
+                            th.span colspan="4" { "against the references" }
                         }
                         tr {
                             th { "codes" } th { "continuous" } th { "most frequent" }
@@ -65,9 +85,9 @@ fn captions(results: &[CaptionResult]) -> Markup {
                         @for result in results {
                             tr.model {
                                 (set(&result.set, result.pictures, "pictures"))
-                                (share(result.exact))
-                                td.quiet { (number(result.continuous.unwrap_or(f64::NAN), 1)) }
-                                td.quiet { (number(result.most_frequent, 1)) }
+                                (bar(result.exact))
+                                td.quiet { (page::share(result.continuous.unwrap_or_default())) }
+                                td.quiet { (page::share(result.most_frequent_caption)) }
                                 td { (number(result.cider, 2)) }
                                 td { (number(result.bleu4, 2)) }
                                 td { (number(result.rouge_l, 2)) }
@@ -86,19 +106,23 @@ fn questions(results: &[QuestionResult]) -> Markup {
         section {
             h2 { "Questions" }
             p.lead {
-                "Right answers after VQA's normalisation, in percent. " em { "Blind" }
-                " answers each question with its most frequent answer, whatever the picture."
+                "Right answers after VQA's normalisation, in percent; beside them, without the picture: the same model "
+                "when the image tokens are those of " em { "another picture" } "; and the " em { "most frequent" }
+                " answer to each question, counted over training items only. " (page::STANDARD_ERROR)
             }
             div.scroll {
-                table.sets.narrow {
-                    thead { tr { th {} th { "right" } th { "blind" } th { "right − blind" } } }
+                table.sets {
+                    thead {
+                        tr { th {} th { "right, %" } th { "another picture" } th { "most frequent" } th { "right − another" } }
+                    }
                     tbody {
                         @for result in results {
                             tr.model {
                                 (set(&result.set, result.questions, "questions"))
-                                (share(result.accuracy))
-                                td.quiet { (number(result.blind, 1)) }
-                                td { (signed(result.accuracy - result.blind)) }
+                                (bar(result.accuracy))
+                                td.quiet { (page::share(result.other_picture)) }
+                                td.quiet { (page::share(result.most_frequent_answer)) }
+                                td { (signed(result.accuracy.percent() - result.other_picture.percent())) }
                             }
                         }
                     }
@@ -108,14 +132,17 @@ fn questions(results: &[QuestionResult]) -> Markup {
     }
 }
 
-fn images(results: &[ImageResult]) -> Markup {
+fn drawings(results: &[DrawingResult]) -> Markup {
+    let of = |kind: PromptKind| results.iter().filter(move |result| result.kind == kind);
+    let kinds = PromptKind::ALL.into_iter();
     html! {
         section {
-            h2 { "Images" }
+            h2 { "Drawings" }
             p.lead {
-                "Greedy images of held-out captions, generated without the grammar. " em { "R@k" }
-                ": how often, in percent, the embedding reconstructed from the codes finds its caption among the "
-                "first k; " em { "chance" } " is R@1 of a random order. An image that is not well formed is a miss."
+                "Greedy images, generated without the grammar, told apart by what training knew of their prompts. "
+                em { "R@k" } ": how often, in percent, the embedding reconstructed from the codes finds its prompt "
+                "among the first k; " em { "chance" } " is R@1 of a random order. An image that is not well formed is "
+                "a miss; " em { "malformed" } " names how many codes it had, and how often. " (page::STANDARD_ERROR)
             }
             div.scroll {
                 table.sets {
@@ -123,19 +150,78 @@ fn images(results: &[ImageResult]) -> Markup {
                         tr {
                             th {}
                             th { "R@1" } th { "chance" } th { "R@5" } th { "R@10" }
-                            th { "well formed, %" } th { "perplexity" }
+                            th { "well formed, %" } th { "malformed" }
                         }
                     }
+                    @for kind in kinds.filter(|kind| of(*kind).next().is_some()) {
+                        tbody {
+                            tr.group {
+                                th colspan="7" scope="rowgroup" { span { (kind) } small { (kind.meaning()) } }
+                            }
+                            @for result in of(kind) {
+                                tr.model {
+                                    (drawing_set(result))
+                                    (bar(result.r1))
+                                    td.quiet { (number(result.chance_r1, 2)) }
+                                    td { (page::share(result.r5)) }
+                                    td { (page::share(result.r10)) }
+                                    td { (page::share(result.well_formed)) }
+                                    td.quiet { (lengths(&result.malformed_lengths, LENGTHS)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn nouns(results: &[NounResult]) -> Markup {
+    html! {
+        section {
+            h2 { "Nouns" }
+            p.lead {
+                "Images of nouns that are no caption of the corpus, generated without the grammar: how often they are "
+                "well formed, and how many codes the malformed ones had. " (page::STANDARD_ERROR)
+            }
+            div.scroll {
+                table.sets.narrow {
+                    thead { tr { th {} th { "well formed, %" } th { "malformed" } } }
                     tbody {
                         @for result in results {
                             tr.model {
-                                (set(&result.set, result.captions, "captions"))
-                                (share(result.r1))
-                                td.quiet { (number(result.chance_r1, 2)) }
-                                td { (number(result.r5, 1)) }
-                                td { (number(result.r10, 1)) }
-                                td { (number(result.well_formed, 1)) }
-                                td { (number(result.perplexity, 1)) }
+                                th scope="row" {
+                                    (result.decoding) small { (thousands(result.well_formed.of)) " nouns" }
+                                }
+                                (bar(result.well_formed))
+                                td.quiet { (lengths(&result.malformed_lengths, LENGTHS)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn code_perplexity(results: &[CodePerplexity]) -> Markup {
+    html! {
+        section {
+            h2 { "Perplexity of held-out codes" }
+            p.lead {
+                "How well the codes of held-out pictures are foreseen from their captions: " em { "codes" }
+                " alone, and apart from them the opening and closing " em { "marks" } "."
+            }
+            div.scroll {
+                table.sets.narrow {
+                    thead { tr { th {} th { "codes" } th { "marks" } } }
+                    tbody {
+                        @for result in results {
+                            tr.model {
+                                (set(&result.set, result.pictures, "pictures"))
+                                td { (number(result.codes, 1)) }
+                                td.quiet { (number(result.marks, 2)) }
                             }
                         }
                     }
@@ -160,46 +246,47 @@ fn images(results: &[ImageResult]) -> Markup {
 
 /// Name and size of a held-out set.
 fn set(name: &SetName, count: usize, of: &str) -> Markup {
-    html! { th scope="row" { (name) small { (thousands(count as f64)) " " (of) } } }
+    html! { th scope="row" { (name) small { (thousands(count as u64)) " " (of) } } }
+}
+
+fn drawing_set(result: &DrawingResult) -> Markup {
+    let [prompts, candidates] = [result.prompts, result.candidates].map(|n| thousands(n as u64));
+    html! {
+        th scope="row" { (result.set) small { (prompts) " prompts, " (candidates) " candidates" } }
+    }
 }
 
 /// The figure of the row, with a bar.
-fn share(percent: f64) -> Markup {
-    let bar = if percent.is_finite() { percent } else { 0.0 };
-    html! { td.mean style=(format!("--v:{bar:.1}")) { (number(percent, 1)) } }
-}
-
-fn has_positions(result: &ImageResult) -> bool {
-    result.perplexity_by_position.iter().any(|p| p.is_finite())
-}
-
-/// The opening mark, each code, the closing mark.
-fn positions(result: &ImageResult) -> BarChart {
-    let count = result.perplexity_by_position.len();
-    let place = |at: usize| match at {
-        0 => "opening mark".to_owned(),
-        _ if at + 1 == count => "closing mark".to_owned(),
-        _ => format!("code {at}"),
+fn bar(share: Share) -> Markup {
+    let bar = if share.is_measured() {
+        share.percent()
+    } else {
+        0.0
     };
-    let bars = result.perplexity_by_position.iter().enumerate();
-    let bars = bars.map(|(at, &perplexity)| Bar {
+    html! { td.mean style=(format!("--v:{bar:.1}")) { (page::share(share)) } }
+}
+
+fn has_positions(result: &CodePerplexity) -> bool {
+    result.by_position.iter().any(|p| p.is_finite())
+}
+
+/// A bar a code, the first counted as 1.
+fn positions(result: &CodePerplexity) -> BarChart {
+    let codes = result.by_position.len();
+    let bars = (1..).zip(&result.by_position);
+    let bars = bars.map(|(at, &perplexity): (usize, _)| Bar {
         value: if perplexity.is_finite() {
             perplexity
         } else {
             0.0
         },
         behind: 0.0,
-        text: format!("{}: perplexity {}", place(at), number(perplexity, 1)),
+        text: format!("code {at}: perplexity {}", number(perplexity, 1)),
     });
-    let centre = |at: usize| (at as f64 + 0.5) / count as f64;
-    let codes = count.saturating_sub(2);
-    let every = codes.div_ceil(8).max(1);
-    let labels = (1..=codes).step_by(every);
+    let centre = |at: usize| (at as f64 - 0.5) / codes as f64;
+    let labels = (1..=codes).step_by(codes.div_ceil(8).max(1));
     BarChart {
-        title: format!(
-            "Perplexity of the opening mark, each code and the closing mark: {}",
-            result.set
-        ),
+        title: format!("Perplexity of each code: {}", result.set),
         bars: bars.collect(),
         log: false,
         reference: None,
@@ -257,17 +344,18 @@ fn drawn(captions: &[DrawnCaption]) -> Markup {
         section {
             h2 { "What it draws" }
             p.lead {
-                "Held-out captions, pictures whose codes are nearest to those the model generates, and the captions "
-                "nearest to these codes, with their cosine."
+                "Prompts, pictures whose codes are nearest to those the model generates, and the captions nearest to "
+                "these codes, with their cosine. What is malformed shows nothing."
             }
             div.gallery {
                 @for shown in captions {
                     article {
                         p.caption {
                             (or_absent(&shown.caption))
-                            @if shown.codes.is_empty() { span.miss { " · not an image" } }
+                            @if !shown.well_formed { span.miss { " · malformed: " (shown.codes.len()) " codes" } }
                             @else if !shown.matches.iter().any(|found| found.hit) { span.miss { " · not found" } }
                         }
+                        p.quiet { (shown.kind) }
                         @if !shown.neighbours.is_empty() {
                             div.row { @for near in &shown.neighbours { (picture(near, "one of the nearest pictures")) } }
                         }

@@ -3,7 +3,8 @@
 
 use maud::{Markup, html};
 
-use super::{Curve, Series};
+use super::curves::{Curve, Series};
+use crate::numbers;
 
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 236.0;
@@ -412,20 +413,13 @@ fn short_exponent(value: f64) -> String {
     format!("{value:.1e}").replace(".0e", "e")
 }
 
-/// `12,000`: a whole number in groups of three digits; others as they are.
-pub(crate) fn thousands(value: f64) -> String {
+/// `12,000`: a whole number in groups of three digits; others with two decimals.
+fn thousands(value: f64) -> String {
     if value.fract() != 0.0 {
         return format!("{value:.2}");
     }
-    let digits = format!("{:.0}", value.abs());
-    let mut out = String::from(if value < 0.0 { "−" } else { "" });
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    let sign = if value < 0.0 { "−" } else { "" };
+    format!("{sign}{}", numbers::thousands(value.abs() as u64))
 }
 
 #[cfg(test)]

@@ -3,16 +3,29 @@
 use maud::{Markup, html};
 
 use super::{
-    CodeGallery, NearestCaptions, Report, RetrievalResult,
-    chart::{self, Bar, BarChart, thousands},
-    page::{self, Head, picture, signed},
+    candidates::{By, RetrievalResult, Row},
+    chart::{self, Bar, BarChart},
+    contents::Report,
+    galleries::{CodeGallery, NearestCaptions},
+    page::{self, Head, picture},
 };
-use crate::{CodebookHealth, Recall, RetrievalScores};
+use crate::{
+    codebook::CodebookHealth,
+    numbers::{signed, thousands},
+    retrieval::Recall,
+};
 
 /// Columns of the frequency histogram.
 const COLUMNS: usize = 120;
 
-pub(super) fn page(report: &Report) -> Markup {
+impl Report {
+    /// The page, self-contained: styles, charts and pictures are inside, nothing is loaded, no script runs.
+    pub fn html(&self) -> String {
+        page(self).into_string()
+    }
+}
+
+fn page(report: &Report) -> Markup {
     let facts = report.facts.iter();
     let head = Head {
         title: &report.title,
@@ -23,7 +36,7 @@ pub(super) fn page(report: &Report) -> Markup {
     let body = html! {
         (page::warnings(&report.all_warnings()))
         (page::headlines(&report.headlines))
-        @if !report.retrieval.is_empty() { (retrieval(&report.retrieval)) }
+        @if !report.retrieval.is_empty() { (retrieval(report)) }
         @if let Some(health) = &report.codebook { (codebook(health)) }
         @if !report.nearest.is_empty() { (nearest(&report.nearest)) }
         @if !report.codes.is_empty() { (codes(&report.codes)) }
@@ -33,12 +46,13 @@ pub(super) fn page(report: &Report) -> Markup {
     page::frame(&head, &body)
 }
 
-fn retrieval(results: &[RetrievalResult]) -> Markup {
+fn retrieval(report: &Report) -> Markup {
     html! {
         section {
             h2 { "Retrieval" }
             p.lead {
                 "How often, in percent, a right answer is among the first 1, 5 and 10; ties count against the model. "
+                (page::STANDARD_ERROR)
                 em { "Codes" } " answers with the embeddings reconstructed from the codes; "
                 em { "16×16 pixels" } " with a ridge regression instead of a model, and "
                 em { "chance" } " is what a random order gives."
@@ -55,26 +69,31 @@ fn retrieval(results: &[RetrievalResult]) -> Markup {
                         }
                         tr { @for _ in 0..2 { @for k in [1, 5, 10] { th { "R@" (k) } } } }
                     }
-                    @for result in results { (retrieval_rows(result)) }
+                    @for result in &report.retrieval { (retrieval_rows(result, report.causal)) }
                 }
             }
         }
     }
 }
 
-fn retrieval_rows(result: &RetrievalResult) -> Markup {
-    let recalls =
-        |r: &Recall| html! { @for v in [r.r1, r.r5, r.r10] { td { (format!("{v:.1}")) } } };
-    let loss = result.loss_of_codes();
-    let row = |name: &str, scores: &RetrievalScores| {
-        let model = name == "causal embeddings" || name == "codes";
+fn retrieval_rows(result: &RetrievalResult, causal: bool) -> Markup {
+    let recalls = |r: &Recall, error: Option<f64>| {
         html! {
-            tr.model[model] {
+            td { (format!("{:.1}", r.r1)) @if let Some(error) = error { (page::error(error)) } }
+            @for v in [r.r5, r.r10] { td { (format!("{v:.1}")) } }
+        }
+    };
+    let loss = result.loss_of_codes();
+    let row = |row: Row<'_>| {
+        let errors = row.errors(result);
+        let Row { name, by, scores } = row;
+        html! {
+            tr.model[by.is_model()] {
                 th scope="row" { (name) }
-                (recalls(&scores.image_to_text))
-                (recalls(&scores.text_to_image))
+                (recalls(&scores.image_to_text, errors.map(|both| both[0])))
+                (recalls(&scores.text_to_image, errors.map(|both| both[1])))
                 td.mean style=(format!("--v:{:.1}", scores.r_mean)) { (format!("{:.1}", scores.r_mean)) }
-                td { @if let (Some(loss), "codes") = (loss, name) { (signed(-loss)) } }
+                td { @if let (Some(loss), By::Codes) = (loss, by) { (signed(-loss)) } }
             }
         }
     };
@@ -84,12 +103,12 @@ fn retrieval_rows(result: &RetrievalResult) -> Markup {
                 th colspan="9" scope="rowgroup" {
                     span { (result.set) }
                     small {
-                        (thousands(result.images as f64)) " images, "
-                        (thousands(result.texts as f64)) " texts"
+                        (thousands(result.images as u64)) " images, "
+                        (thousands(result.texts as u64)) " texts"
                     }
                 }
             }
-            @for (name, scores) in result.rows() { (row(name, scores)) }
+            @for found in result.rows(causal) { (row(found)) }
         }
     }
 }
@@ -109,11 +128,11 @@ fn codebook(health: &CodebookHealth) -> Markup {
         (
             "dead codes",
             health.dead.to_string(),
-            format!("on {} pictures", thousands(health.pictures as f64)),
+            format!("on {} pictures", thousands(health.pictures as u64)),
         ),
         (
             "different sequences",
-            thousands(health.unique_sequences as f64),
+            thousands(health.unique_sequences as u64),
             format!(
                 "{:.1} % of the pictures have all codes different",
                 100.0 * health.all_distinct
@@ -196,7 +215,7 @@ fn frequencies(health: &CodebookHealth) -> BarChart {
     });
     let total: usize = counts.iter().sum();
     let columns = health.size.div_ceil(every) * every;
-    let label = |rank: usize| ((rank as f64 - 0.5) / columns as f64, thousands(rank as f64));
+    let label = |rank: usize| ((rank as f64 - 0.5) / columns as f64, thousands(rank as u64));
     let ranks = (0..=4).map(|i| (health.size * i / 4).max(1));
     BarChart {
         title: "Occurrences of each code, the most frequent first".into(),

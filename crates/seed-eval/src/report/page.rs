@@ -3,12 +3,13 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{CaptionMatch, Headline, Png, Stage, chart};
+use super::{chart, curves::Stage, galleries::CaptionMatch, headline::Headline, png::Png};
+use crate::{figure::Figure, numbers::number, share::Share, target::Verdict};
 
 /// Belt and braces: even a mistake here could not make the page load or run anything.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-/// Stands for what was not measured, or is not a number.
-pub(crate) const ABSENT: &str = "–";
+/// What stands after a share.
+pub(crate) const STANDARD_ERROR: &str = "± is the standard error (Wilson, z = 1). ";
 
 /// The head of a page.
 pub(crate) struct Head<'a> {
@@ -76,24 +77,28 @@ pub(crate) fn headlines(figures: &[Headline]) -> Markup {
 }
 
 fn headline(figure: &Headline) -> Markup {
-    let state = match figure.reached() {
-        Some(true) => "reached",
-        Some(false) => "missed",
-        None => "",
+    let verdict = figure.verdict();
+    let (state, mark) = match verdict {
+        Some(Verdict::Reached) => ("reached", "✓ "),
+        Some(Verdict::NotReached) => ("missed", "✗ "),
+        Some(Verdict::NotCompared) | None => ("", ""),
     };
     html! {
         div class={ "headline " (state) } {
             p.label { (figure.label) }
             p.value {
-                (number(figure.value, figure.decimals))
-                @if !figure.unit.is_empty() { span.unit { " " (figure.unit) } }
-            }
-            @if let Some(target) = figure.target {
-                p.target {
-                    @if state == "reached" { "✓ " } @else { "✗ " }
-                    "hoped for " (figure.target_text(target))
+                (number(figure.value.value(), figure.decimals))
+                span.unit {
+                    @if let Some(points) = figure.standard_error() { (error(points)) }
+                    @if !figure.unit.is_empty() { " " (figure.unit) }
                 }
             }
+            @match (figure.judgement(), figure.value) {
+                (Some(judgement), _) => p.target { (mark) (judgement) },
+                (None, Figure::Share(share)) => p.quiet { (share.counts()) },
+                (None, Figure::Number(_)) => {},
+            }
+            @if !figure.set.is_empty() { p.quiet { (figure.set) } }
             @if let Some(note) = &figure.note { p.quiet { (note) } }
         }
     }
@@ -140,20 +145,12 @@ pub(crate) fn matches(found: &[CaptionMatch]) -> Markup {
     }
 }
 
-/// A value, or [`ABSENT`] for one that is not finite.
-pub(crate) fn number(value: f64, decimals: usize) -> String {
-    if value.is_finite() {
-        format!("{value:.decimals$}")
-    } else {
-        ABSENT.to_owned()
-    }
+/// ` ± 1.2` after a percentage; nothing if it is of none.
+pub(crate) fn error(points: f64) -> Markup {
+    html! { @if points.is_finite() { span.error { " ± " (number(points, 1)) } } }
 }
 
-/// `+1.2` or `−1.2`, with a true minus sign, or [`ABSENT`].
-pub(crate) fn signed(value: f64) -> String {
-    if value.is_finite() {
-        format!("{value:+.1}").replace('-', "−")
-    } else {
-        ABSENT.to_owned()
-    }
+/// A share in percent with its standard error, or [`ABSENT`] for a share of none.
+pub(crate) fn share(share: Share) -> Markup {
+    html! { (number(share.percent(), 1)) (error(share.standard_error())) }
 }

@@ -51,20 +51,9 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EvalError
     serde_json::from_slice(&text).map_err(json(path))
 }
 
-/// Writes beside `path` and renames, so that a reader finds the old file or the new one, never half.
+/// Writes a file whole or not at all.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|source| {
-        // The first error is the one to tell; what is left behind is named like a leftover.
-        let _ = fs::remove_file(&temporary);
-        EvalError::Io {
-            path: path.into(),
-            source,
-        }
-    })
+    seed_files::write_file(path, bytes).map_err(io(path))
 }
 
 pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> EvalError {

@@ -2,28 +2,41 @@
 
 use std::fmt::Write;
 
-use super::{Report, RetrievalResult};
-use crate::{CodebookHealth, RetrievalScores};
+use super::{
+    candidates::{By, RetrievalResult, Row},
+    contents::Report,
+    headline::Headline,
+};
+use crate::{codebook::CodebookHealth, retrieval::RetrievalScores};
 
 const NAME: usize = 26;
-const RULE: usize = NAME + 2 * 21 + 10 + 11;
+/// R@1 with its standard error, R@5, R@10.
+const RECALLS: usize = 12 + 7 + 7;
+const RULE: usize = NAME + 2 * RECALLS + 10 + 11;
 
-pub(super) fn table(report: &Report) -> String {
+impl Report {
+    /// Retrieval, codebook and targets as plain text, the tables at most 100 columns wide. Empty if there are none.
+    pub fn terminal_table(&self) -> String {
+        table(self)
+    }
+}
+
+fn table(report: &Report) -> String {
     let mut out = String::new();
     if !report.retrieval.is_empty() {
         line(
             &mut out,
             "",
-            ["image→text", "text→image"].map(|s| format!("{s:>21}")),
+            ["image→text", "text→image"].map(|s| format!("{s:>RECALLS$}")),
             "",
             "",
         );
-        let recalls = ["R@1", "R@5", "R@10"].map(|s| format!("{s:>7}")).concat();
+        let recalls = format!("{:>12}{:>7}{:>7}", "R@1", "R@5", "R@10");
         let heads = [recalls.clone(), recalls];
         line(&mut out, "retrieval, %", heads, "R@mean", "codes−emb");
         for result in &report.retrieval {
             rule(&mut out);
-            block(&mut out, result);
+            block(&mut out, result, report.causal);
         }
         rule(&mut out);
     }
@@ -31,10 +44,16 @@ pub(super) fn table(report: &Report) -> String {
         codebook(&mut out, health);
         rule(&mut out);
     }
-    out
+    out + &targets(&report.headlines)
 }
 
-fn block(out: &mut String, result: &RetrievalResult) {
+/// A line a target; nothing of none.
+pub(crate) fn targets(headlines: &[Headline]) -> String {
+    let lines = headlines.iter().filter_map(Headline::line);
+    lines.map(|line| line + "\n").collect()
+}
+
+fn block(out: &mut String, result: &RetrievalResult, causal: bool) {
     push(
         out,
         &format!(
@@ -42,21 +61,30 @@ fn block(out: &mut String, result: &RetrievalResult) {
             result.set, result.images, result.texts
         ),
     );
-    for (row, scores) in result.rows() {
+    for row in result.rows(causal) {
         let change = match result.loss_of_codes() {
-            Some(loss) if row == "codes" => format!("{:+.1}", -loss),
+            Some(loss) if row.by == By::Codes => format!("{:+.1}", -loss),
             _ => String::new(),
         };
+        let Row { name, scores, .. } = &row;
         let RetrievalScores {
             image_to_text,
             text_to_image,
             r_mean,
         } = scores;
-        let recalls = [image_to_text, text_to_image]
-            .map(|r| [r.r1, r.r5, r.r10].map(|v| format!("{v:>7.1}")).concat());
+        let errors = row.errors(result);
+        let r1 = |direction: usize, r1: f64| match errors {
+            Some(errors) => format!("{r1:.1} ±{:.1}", errors[direction]),
+            None => format!("{r1:.1}     "),
+        };
+        let recalls = [image_to_text, text_to_image];
+        let recalls = [0, 1].map(|direction| {
+            let r = recalls[direction];
+            format!("{:>12}{:>7.1}{:>7.1}", r1(direction, r.r1), r.r5, r.r10)
+        });
         line(
             out,
-            &format!("  {row}"),
+            &format!("  {name}"),
             recalls,
             &format!("{r_mean:.1}"),
             &change,

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Int, Tensor, s};
 use seed_nn::{AttentionBias, causal_bias_after, padding_bias};
 
-use super::OptConfig;
-use crate::LmError;
+use super::config::OptConfig;
+use crate::error::LmError;
 
 /// Keys and values of every layer, in tensors that are allocated once and filled in place.
 #[derive(Debug, Clone)]

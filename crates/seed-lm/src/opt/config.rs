@@ -1,16 +1,14 @@
 //! Sizes of an OPT, ours and as the published `config.json` has them.
 
-use burn::tensor::Device;
-use seed_nn::{ConfigError, LayerNormConfig, LinearConfig};
+use seed_nn::{ConfigError, limits};
 use serde::{Deserialize, Serialize};
 
-use super::{Opt, layer::OptLayer, normal};
-use crate::LmError;
+use crate::error::LmError;
 
 /// Rows of the position table that no position uses: OPT's offset (`OPTLearnedPositionalEmbedding`).
 pub(super) const POSITION_OFFSET: usize = 2;
 
-/// Sizes of an [`Opt`].
+/// Sizes of an [`Opt`](crate::Opt).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptConfig {
@@ -182,67 +180,23 @@ impl OptConfig {
         Ok(config)
     }
 
-    /// Checks that the sizes fit together.
+    /// Checks that the sizes fit together and are within their limits.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "OPT";
         ConfigError::check_heads(part, self.width, self.heads)?;
-        for (name, size) in [
-            ("vocab_size", self.vocab_size),
-            ("max_length", self.max_length),
-            ("embed_width", self.embed_width),
-            ("depth", self.depth),
-            ("mlp_hidden", self.mlp_hidden),
+        for (name, size, most) in [
+            ("vocab_size", self.vocab_size, limits::ROWS),
+            ("max_length", self.max_length, limits::POSITIONS),
+            ("embed_width", self.embed_width, limits::WIDTH),
+            ("depth", self.depth, limits::DEPTH),
+            ("mlp_hidden", self.mlp_hidden, limits::WIDTH),
         ] {
-            ConfigError::check(size > 0, part, name, size, "positive")?;
+            ConfigError::check_size(part, name, size, most)?;
         }
         for (name, id) in [("start", self.start), ("end", self.end), ("pad", self.pad)] {
             let known = (id as usize) < self.vocab_size;
             ConfigError::check(known, part, name, id, "an id of the vocabulary")?;
         }
-        let sound = (0.0..1.0).contains(&self.dropout);
-        ConfigError::check(
-            sound,
-            part,
-            "dropout",
-            self.dropout,
-            "at least 0 and below 1",
-        )
-    }
-
-    /// Initialises the model on `device` as OPT's own training did: normal with deviation 0.02, in narrower
-    /// models with the deviation that gives a layer the gain of the 2.7B model's.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] if the sizes do not fit together.
-    pub fn init(&self, device: &Device) -> Result<Opt, ConfigError> {
-        self.validate()?;
-        let table = |rows, width| {
-            burn::nn::EmbeddingConfig::new(rows, width)
-                .with_initializer(normal(self.width))
-                .init(device)
-        };
-        let projected = self.embed_width != self.width;
-        let project = |input, output| {
-            projected.then(|| {
-                LinearConfig::new(input, output)
-                    .with_bias(false)
-                    .with_initializer(normal(self.width))
-                    .init(device)
-            })
-        };
-        Ok(Opt {
-            embed_tokens: table(self.vocab_size, self.embed_width),
-            embed_positions: table(self.max_length + POSITION_OFFSET, self.width),
-            project_in: project(self.embed_width, self.width),
-            layers: (0..self.depth)
-                .map(|_| OptLayer::new(self, device))
-                .collect(),
-            final_layer_norm: self
-                .norm_first
-                .then(|| LayerNormConfig::new(self.width).init(device)),
-            project_out: project(self.width, self.embed_width),
-            config: self.clone(),
-        })
+        ConfigError::check_share(part, "dropout", self.dropout)
     }
 }

@@ -9,8 +9,8 @@ use seed_tokenizer::{
 
 use super::sizes;
 use crate::{
-    ParityError,
     case::{ANY, Case},
+    error::ParityError,
     outputs::{Recorder, scalar},
 };
 

@@ -4,8 +4,8 @@ use seed_encoders::{ClipTextConfig, EndOfText, clip_text_keys};
 use seed_nn::Activation;
 
 use crate::{
-    ParityError,
     case::{ANY, Case},
+    error::ParityError,
     outputs::Recorder,
 };
 

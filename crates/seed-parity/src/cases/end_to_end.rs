@@ -12,8 +12,8 @@ use seed_weights::KeyMap;
 
 use super::{preprocessing::normalize, sizes};
 use crate::{
-    ParityError,
     case::{ANY, Case},
+    error::ParityError,
     outputs::{Recorder, scalar},
 };
 

@@ -6,8 +6,8 @@ use seed_nn::{LayerNorm, LayerNormConfig};
 use seed_weights::KeyMap;
 
 use crate::{
-    ParityError,
     case::{ANY, Case},
+    error::ParityError,
     outputs::Recorder,
 };
 

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::sizes;
 use crate::{
-    ParityError,
     case::{ANY, Case},
+    error::ParityError,
     outputs::{Recorder, scalar},
 };
 

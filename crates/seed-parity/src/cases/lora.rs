@@ -12,9 +12,9 @@ use seed_weights::{Checkpoint, KeyMap};
 
 use super::opt;
 use crate::{
-    ParityError,
     case::Case,
     comparison::Rule,
+    error::ParityError,
     outputs::{Recorder, numbers, parameter, scalar},
 };
 

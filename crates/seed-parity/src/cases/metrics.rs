@@ -11,9 +11,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    ParityError,
     case::{ANY, Case},
     comparison::{Rule, Values},
+    error::ParityError,
     outputs::Recorder,
 };
 

@@ -14,7 +14,7 @@ mod sizes;
 mod stage_two;
 mod tokenizers;
 
-use crate::{ParityError, case::Case, outputs::Recorder};
+use crate::{case::Case, error::ParityError, outputs::Recorder};
 
 /// Runs a case and records what it computes.
 pub(crate) type Model = fn(&Case<'_>, &mut Recorder<'_>) -> Result<(), ParityError>;

@@ -14,9 +14,9 @@ use seed_nn::{Linear, LinearConfig};
 use seed_weights::{Checkpoint, KeyMap};
 
 use crate::{
-    ParityError,
     case::Case,
     comparison::Rule,
+    error::ParityError,
     outputs::{Recorder, numbers, scalar},
 };
 

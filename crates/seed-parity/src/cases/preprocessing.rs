@@ -12,9 +12,9 @@ use seed_data::{
 use serde_json::Value;
 
 use crate::{
-    ParityError,
     case::Case,
     comparison::{Rule, Values},
+    error::ParityError,
     outputs::Recorder,
 };
 

@@ -7,8 +7,8 @@ use seed_weights::KeyMap;
 
 use super::sizes;
 use crate::{
-    ParityError,
     case::{ANY, Case},
+    error::ParityError,
     outputs::{Recorder, parameter, scalar},
 };
 

@@ -8,7 +8,7 @@ use seed_tokenizer::{
 use seed_weights::{Checkpoint, WeightsError};
 use serde_json::Value;
 
-use crate::{ParityError, case::Case};
+use crate::{case::Case, error::ParityError};
 
 /// The Causal Q-Former whose keys are below `Qformer.bert`, with a text side if the config has a
 /// vocabulary.

@@ -15,9 +15,9 @@ use seed_train::{AdamWConfig, LrSchedule};
 
 use super::sizes;
 use crate::{
-    ParityError,
     case::{ANY, Case},
     comparison::{Rule, Values},
+    error::ParityError,
     outputs::{Recorder, parameter, scalar},
 };
 

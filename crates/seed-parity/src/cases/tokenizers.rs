@@ -6,9 +6,9 @@ use seed_data::{TextTokenizer, byte_bpe_of_files};
 use serde_json::Value;
 
 use crate::{
-    ParityError,
     case::Case,
     comparison::{Rule, Values},
+    error::ParityError,
     outputs::Recorder,
 };
 

@@ -17,7 +17,8 @@ use burn::{
 pub use language_head::LanguageHead;
 pub use layer::{BertAttention, BertMlp, QFormerLayer};
 use seed_nn::{
-    AttentionBias, ConfigError, Dropout, LayerNorm, LayerNormConfig, causal_bias, padding_bias,
+    AttentionBias, ConfigError, Dropout, LayerNorm, LayerNormConfig, causal_bias, limits,
+    padding_bias,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,32 +78,20 @@ pub struct QFormerConfig {
 }
 
 impl QFormerConfig {
-    /// Checks that the sizes fit together; `part` names the Q-Former in errors.
+    /// Checks that the sizes fit together and are within their limits; `part` names the Q-Former in errors.
     pub fn validate(&self, part: &'static str) -> Result<(), ConfigError> {
         ConfigError::check_heads(part, self.width, self.heads)?;
-        ConfigError::check(self.depth > 0, part, "depth", self.depth, "positive")?;
-        ConfigError::check(
-            (0.0..1.0).contains(&self.dropout),
-            part,
-            "dropout",
-            self.dropout,
-            "at least 0 and below 1",
-        )?;
+        for (name, size, most) in [
+            ("depth", self.depth, limits::DEPTH),
+            ("mlp_hidden", self.mlp_hidden, limits::WIDTH),
+            ("context_width", self.context_width, limits::WIDTH),
+        ] {
+            ConfigError::check_size(part, name, size, most)?;
+        }
+        ConfigError::check_share(part, "dropout", self.dropout)?;
         if let Some(text) = &self.text {
-            ConfigError::check(
-                text.vocab_size > 0,
-                part,
-                "vocab_size",
-                text.vocab_size,
-                "positive",
-            )?;
-            ConfigError::check(
-                text.max_length > 0,
-                part,
-                "max_length",
-                text.max_length,
-                "positive",
-            )?;
+            ConfigError::check_size(part, "vocab_size", text.vocab_size, limits::ROWS)?;
+            ConfigError::check_size(part, "max_length", text.max_length, limits::POSITIONS)?;
         }
         Ok(())
     }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{FloatDType, Tensor};
 
-use crate::{Losses, TrainConfig, TrainMetrics};
+use crate::config::TrainConfig;
+use crate::metrics::TrainMetrics;
+use crate::recipe::Losses;
 
 /// How long scalars may stay on the device: progress is shown at least this often.
 const DRAIN_EVERY: Duration = Duration::from_secs(2);
@@ -14,10 +16,9 @@ const DRAIN_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Row {
     step: u64,
     rate: f64,
-    /// Name of each value: `None` is the loss, once per micro-batch; the gradient norm comes last.
-    names: Vec<Option<&'static str>>,
+    /// Name and weight of each value: `None` is the loss, once per micro-batch; the gradient norm comes last.
+    names: Vec<(Option<&'static str>, f64)>,
     values: Vec<Tensor<1>>,
-    micro_batches: usize,
     seconds: f64,
     waited: f64,
 }
@@ -45,7 +46,6 @@ impl Row {
             rate,
             names,
             values,
-            micro_batches: 0,
             seconds: 0.0,
             waited: 0.0,
         }
@@ -53,10 +53,9 @@ impl Row {
 
     /// Adds a micro-batch's scalars, without their graph.
     pub(super) fn push(&mut self, losses: &Losses) {
-        self.micro_batches += 1;
-        self.add(None, &losses.total);
-        for (name, value) in &losses.parts {
-            self.add(Some(name), value);
+        self.add(None, 1.0, &losses.total);
+        for part in &losses.parts {
+            self.add(Some(part.name), part.items, &part.value);
         }
     }
 
@@ -64,30 +63,32 @@ impl Row {
         self.values.push(norm);
     }
 
-    fn add(&mut self, name: Option<&'static str>, value: &Tensor<1>) {
-        self.names.push(name);
+    fn add(&mut self, name: Option<&'static str>, weight: f64, value: &Tensor<1>) {
+        self.names.push((name, weight));
         self.values
             .push(value.clone().without_autodiff().cast(FloatDType::F32));
     }
 
-    /// Means over the micro-batches of the values read from the device.
+    /// Means of the values read from the device, over micro-batches or over what a part says it is a mean of.
     fn read(self, values: &[f64]) -> Values {
-        let share = 1.0 / self.micro_batches as f64;
-        let mut loss = 0.0;
-        let mut parts: Vec<(&'static str, f64)> = Vec::new();
-        for (name, value) in self.names.iter().zip(values) {
-            let slot = match name {
-                None => &mut loss,
-                Some(name) => {
-                    let known = parts.iter().position(|(other, _)| other == name);
-                    let index = known.unwrap_or_else(|| {
-                        parts.push((name, 0.0));
-                        parts.len() - 1
-                    });
-                    &mut parts[index].1
-                }
-            };
-            *slot += share * value;
+        let mut means: Vec<(Option<&'static str>, f64, f64)> = Vec::new();
+        for ((name, weight), value) in self.names.iter().zip(values) {
+            let known = means.iter().position(|(other, ..)| other == name);
+            let index = known.unwrap_or_else(|| {
+                means.push((*name, 0.0, 0.0));
+                means.len() - 1
+            });
+            let (_, sum, weights) = &mut means[index];
+            *sum += weight * value;
+            *weights += weight;
+        }
+        let mut loss = f64::NAN;
+        let mut parts = Vec::new();
+        for (name, sum, weights) in means {
+            match name {
+                None => loss = sum / weights,
+                Some(name) => parts.push((name, sum / weights)),
+            }
         }
         let gradient_norm = values[self.names.len()];
         let Self {
@@ -215,6 +216,7 @@ impl Clock {
         &mut self,
         stage: &str,
         config: &TrainConfig,
+        steps_per_epoch: Option<u64>,
         values: Values,
         log: bool,
     ) -> TrainMetrics {
@@ -231,7 +233,7 @@ impl Clock {
         TrainMetrics {
             stage: stage.to_owned(),
             step,
-            epoch: config.steps_per_epoch.map(|steps| values.step / steps),
+            epoch: steps_per_epoch.map(|steps| values.step / steps.max(1)),
             rate: values.rate,
             loss: values.loss,
             parts: finite
@@ -278,6 +280,21 @@ mod tests {
         assert_eq!((read[1].loss, read[1].gradient_norm), (2.0, 8.0));
         assert_eq!(read[1].parts, [("accuracy", 0.75)]);
         assert!(pending.drain().is_empty());
+    }
+
+    /// A task that is drawn in some micro-batches only: its loss is the mean over its own sequences.
+    #[test]
+    fn a_part_is_a_mean_over_its_own_items() {
+        let scalar = |value: f32| Tensor::<1>::from_floats([value], &test_device());
+        let mut row = Row::new(0, 0.1);
+        row.push(&Losses::new(scalar(1.0)).with_mean_of(3.0, "caption", scalar(2.0)));
+        row.push(&Losses::new(scalar(1.0)).with_mean_of(1.0, "caption", scalar(6.0)));
+        row.push(&Losses::new(scalar(1.0)).with_mean_of(2.0, "image", scalar(5.0)));
+        row.set_gradient_norm(scalar(1.0));
+        let mut pending = Pending::default();
+        pending.push(row, &Clock::new(0));
+        let read = pending.drain();
+        assert_eq!(read[0].parts, [("caption", 3.0), ("image", 5.0)]);
     }
 
     #[test]

@@ -12,9 +12,10 @@ use seed_eval::{
 };
 use serde_json::json;
 
-use super::{Asked, BenchmarkArguments};
+use super::benchmark::{Asked, BenchmarkArguments, Protocol};
 use crate::{
-    Outcome, Status,
+    language::SAMPLING,
+    outcome::{Outcome, Status},
     output::{self, Format},
 };
 
@@ -35,12 +36,13 @@ type Entry = (CaptionedImage, Option<NoCapsDomain>);
 /// Captions of a benchmark's images: BLEU, ROUGE-L and CIDEr.
 ///
 /// The images and the file of annotations are the benchmark's own, as they are published. Scores are those of the
-/// COCO caption evaluation, without METEOR and SPICE.
+/// COCO caption evaluation, without METEOR and SPICE. Decoding is the published one if nothing else is asked for: five
+/// beams, 8 to 30 new tokens.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   seed eval captions --benchmark karpathy --annotations dataset_coco.json --images coco/ --lm runs/lm --checkpoint weights/ --base opt-2.7b/
-  seed eval captions --benchmark nocaps --annotations nocaps_val_4500_captions.json --images nocaps/ --beams 5 --predictions said.json")]
+  seed eval captions --benchmark nocaps --annotations nocaps_val_4500_captions.json --images nocaps/ --beams 1 --predictions said.json")]
 pub(crate) struct Arguments {
     /// The form of the file.
     #[arg(long, value_enum)]
@@ -48,9 +50,20 @@ pub(crate) struct Arguments {
     /// The file of captions.
     #[arg(long, value_name = "FILE")]
     annotations: PathBuf,
+    /// Shortest caption, in tokens.
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Decoding")]
+    min_new_tokens: usize,
     /// Longest caption, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 30,
+        help_heading = "Decoding"
+    )]
     max_new_tokens: usize,
+    /// Exponent of the length that beams' scores are divided by.
+    #[arg(long, value_name = "X", default_value_t = 1.0, conflicts_with = SAMPLING, help_heading = "Decoding")]
+    length_penalty: f64,
     #[command(flatten)]
     run: BenchmarkArguments,
 }
@@ -60,7 +73,7 @@ impl Arguments {
         let images = self.run.limit(self.images()?);
         let said = self.run.say(
             &images,
-            (|templates| &templates.image_to_text, self.max_new_tokens),
+            &self.protocol(),
             |(image, _)| Asked {
                 file_name: &image.file_name,
                 question: "",
@@ -70,6 +83,15 @@ impl Arguments {
         )?;
         output::to_stdout(self.written(&images, &said)?.as_bytes())?;
         Ok(Status::Done)
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol {
+            template: |templates| &templates.image_to_text,
+            min_new_tokens: self.min_new_tokens,
+            max_new_tokens: self.max_new_tokens,
+            length_penalty: self.length_penalty,
+        }
     }
 
     fn images(&self) -> Result<Vec<Entry>, Box<dyn Error>> {
@@ -113,14 +135,15 @@ impl Arguments {
             let lines: Vec<_> = scores
                 .iter()
                 .map(|(name, images, scores)| {
-                    json!({
+                    let scores = json!({
                         "images": images,
                         "part": name,
                         "bleu": scores.bleu,
                         "rouge_l": scores.rouge_l,
                         "cider_d": scores.cider_d,
                         "cider": scores.cider_plain,
-                    })
+                    });
+                    self.run.with_decoding(&self.protocol(), scores)
                 })
                 .collect();
             return Ok(serde_json::to_string_pretty(&lines)? + "\n");
@@ -134,6 +157,8 @@ impl Arguments {
             row
         });
         let header = ["", "images", "BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr"];
-        Ok(format!("{}\n", output::table(header).add_rows(rows)))
+        let mut table = output::table(header);
+        let how = self.run.in_words(&self.protocol());
+        Ok(format!("{}\n{how}\n", table.add_rows(rows)))
     }
 }

@@ -7,12 +7,12 @@ use seed_eval::{
     GqaScores, VqaScores,
     annotations::{GqaQuestion, VqaQuestion, gqa_questions, vqa_questions},
 };
-use seed_lm::{Template, Templates};
 use serde_json::{Value, json};
 
-use super::{Asked, BenchmarkArguments};
+use super::benchmark::{Asked, BenchmarkArguments, Protocol};
 use crate::{
-    Outcome, Status,
+    language::SAMPLING,
+    outcome::{Outcome, Status},
     output::{self, Format},
 };
 
@@ -28,7 +28,8 @@ enum Benchmark {
 /// Answers to a benchmark's questions: accuracy by the benchmark's own rule.
 ///
 /// VQAv2 counts how many of ten people said the same, after its normalisation; GQA counts answers that are the
-/// expected one.
+/// expected one. Decoding is the published one if nothing else is asked for: five beams without a penalty on length, 1 to
+/// 10 new tokens.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -45,9 +46,20 @@ pub(crate) struct Arguments {
     /// The file of answers.
     #[arg(long, value_name = "FILE", required_if_eq("benchmark", "vqav2"))]
     annotations: Option<PathBuf>,
+    /// Shortest answer, in tokens.
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Decoding")]
+    min_new_tokens: usize,
     /// Longest answer, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        help_heading = "Decoding"
+    )]
     max_new_tokens: usize,
+    /// Exponent of the length that beams' scores are divided by.
+    #[arg(long, value_name = "X", default_value_t = 0.0, conflicts_with = SAMPLING, help_heading = "Decoding")]
+    length_penalty: f64,
     #[command(flatten)]
     run: BenchmarkArguments,
 }
@@ -87,7 +99,7 @@ impl Arguments {
                 "per_answer_type": scores.per_answer_type,
                 "per_question_type": scores.per_question_type,
             });
-            return Ok(serde_json::to_string_pretty(&scores)? + "\n");
+            return self.json(scores);
         }
         let mut rows = vec![row("all", questions.len(), scores.overall)];
         for (name, accuracy) in &scores.per_answer_type {
@@ -96,7 +108,7 @@ impl Arguments {
                 .filter(|question| question.answer_type == *name);
             rows.push(row(name, of_type.count(), *accuracy));
         }
-        Ok(format!("{}\n", output::table(HEADER).add_rows(rows)))
+        Ok(self.table(rows))
     }
 
     fn gqa(&self, questions: &[GqaQuestion], quiet: bool) -> Result<String, Box<dyn Error>> {
@@ -116,10 +128,10 @@ impl Arguments {
         let scores = GqaScores::of(&items)?;
         if self.run.format == Format::Json {
             let scores = json!({ "questions": questions.len(), "accuracy": scores.accuracy });
-            return Ok(serde_json::to_string_pretty(&scores)? + "\n");
+            return self.json(scores);
         }
         let row = row("all", questions.len(), scores.accuracy);
-        Ok(format!("{}\n", output::table(HEADER).add_row(row)))
+        Ok(self.table(vec![row]))
     }
 
     fn say<T>(
@@ -129,13 +141,30 @@ impl Arguments {
         prediction: impl Fn(&T, &str) -> Value,
         quiet: bool,
     ) -> Result<Vec<String>, Box<dyn Error>> {
-        let template: fn(&Templates) -> &Template = |templates| &templates.question;
-        let form = (template, self.max_new_tokens);
-        self.run.say(questions, form, asked, prediction, quiet)
+        let protocol = self.protocol();
+        self.run.say(questions, &protocol, asked, prediction, quiet)
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol {
+            template: |templates| &templates.question,
+            min_new_tokens: self.min_new_tokens,
+            max_new_tokens: self.max_new_tokens,
+            length_penalty: self.length_penalty,
+        }
+    }
+
+    fn json(&self, scores: Value) -> Result<String, Box<dyn Error>> {
+        let scores = self.run.with_decoding(&self.protocol(), scores);
+        Ok(serde_json::to_string_pretty(&scores)? + "\n")
+    }
+
+    fn table(&self, rows: Vec<Vec<String>>) -> String {
+        let mut table = output::table(["", "questions", "accuracy %"]);
+        let how = self.run.in_words(&self.protocol());
+        format!("{}\n{how}\n", table.add_rows(rows))
     }
 }
-
-const HEADER: [&str; 3] = ["", "questions", "accuracy %"];
 
 fn row(name: &str, questions: usize, accuracy: f64) -> Vec<String> {
     vec![

@@ -6,19 +6,21 @@ use clap::Args;
 use indicatif::ProgressBar;
 use seed_data::{Cache, Corpus, FolderOptions, FolderSet, TextTokenizer};
 use seed_eval::{Report, SetName, report::RetrievalResult};
-use seed_tokenizer::{PublishedTokenizer, SeedConfig};
-use seed_train::recipes::{
-    EvaluationSet, RecipeError, RetrievalEvaluation, Splits, TokenizerTrainingConfig,
-    text_tokenizer,
+use seed_recipes::{
+    EvaluationSet, RecipeError, Splits,
+    language::text_tokenizer,
+    stop_on_ctrl_c,
+    tokenizer::{RetrievalEvaluation, TokenizerTrainingConfig},
 };
+use seed_tokenizer::{PublishedTokenizer, SeedConfig};
 
 use crate::{
-    Outcome, Status,
     model::ModelArguments,
+    outcome::{Outcome, Status},
     output::{self, Format},
 };
 
-/// Image-text retrieval with causal embeddings, and with codes.
+/// Image-text retrieval with embeddings, and with codes.
 ///
 /// Scores are R@1, R@5 and R@10 in both directions, beside chance. Without --data the held-out vendors of the
 /// embedded corpus are used.
@@ -57,6 +59,7 @@ impl Arguments {
             tokenizer: &tokenizer,
             text_length: self.text_length.min(longest),
             device: &model.device,
+            stop: &stop_on_ctrl_c()?,
         };
         let mut results = Vec::new();
         for set in self.sets()? {
@@ -86,8 +89,8 @@ impl Arguments {
                 set: Arc::new(FolderSet::open(folder, FolderOptions::default())?),
             }]);
         }
-        let cache = Cache::open(Cache::default_dir()?, Cache::DEFAULT_BYTES)?;
-        let size = TokenizerTrainingConfig::nano().render_size;
+        let cache = Cache::open(Cache::default_dir()?, Cache::limit_from(None)?)?;
+        let size = TokenizerTrainingConfig::nano()?.render_size;
         let splits = Splits::of_corpus(&Corpus::embedded()?, size, &[], &cache)?;
         Ok(splits.evaluations)
     }

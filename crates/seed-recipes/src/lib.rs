@@ -1,0 +1,29 @@
+//! What the paper does, a folder a stage: each is a [`Recipe`](seed_train::Recipe) with its settings, its data and what
+//! it is judged by.
+//!
+//! ```text
+//! frozen/     image tower, text tower; their outputs as rows on disk
+//! clip/       where the nano models' frozen parts come from
+//! tokenizer/  stage I (embeddings), stage II (codes), evaluation, report, run
+//! language/   the nano OPT; a frozen OPT that learns to read and write codes
+//! ```
+
+mod batches;
+mod candidates;
+mod captions;
+pub mod clip;
+mod curves;
+mod error;
+mod features;
+pub mod frozen;
+pub mod language;
+mod options;
+mod settings;
+mod splits;
+mod tensors;
+pub mod tokenizer;
+
+pub use candidates::{Candidate, Candidates};
+pub use error::RecipeError;
+pub use options::{RunOptions, stop_on_ctrl_c};
+pub use splits::{EvaluationSet, Splits};

@@ -1,0 +1,336 @@
+//! Settings are obeyed or refused: every leaf of every training's settings, changed, gives other weights and another
+//! identity of the run, or is refused with the key's name, or stands on a short list of what changes nothing that is
+//! computed.
+
+mod tiny;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use seed::{
+    data::Cache,
+    device::test_device,
+    recipes::{
+        Splits,
+        clip::ClipPretrainingConfig,
+        frozen::FrozenParts,
+        language::{LmTrainingConfig, OptPretrainingConfig},
+        tokenizer::{StageOneStart, TokenizerOutcome, TokenizerTraining, TokenizerTrainingConfig},
+    },
+    tokenizer::{ImageHeadConfig, ImageHeadForm, TokenEncoderConfig},
+    train::{Existing, ProgressMode, RunDir, RunInfo, StopFlag, TrainConfig, load_config},
+    weights::Checkpoint,
+};
+use serde_json::{Value, json};
+use tiny::{
+    IMAGE_EMBEDDING, frozen_parts,
+    leaves::{Changed, changed, leaves, names},
+    squares, tokenizer_config,
+};
+
+/// Burn's random numbers are the process's: trainings that are compared take turns.
+static RANDOM_NUMBERS: Mutex<()> = Mutex::new(());
+
+/// What changes nothing that is computed: logging and keeping, what is asked of the scores; and what is for the corpus'
+/// drawings or a user's folder alone, where these pictures are neither.
+const FREE: [&str; 7] = [
+    "checkpoint_every",
+    "keep_last",
+    "log_every",
+    "targets",
+    "render_size",
+    "styles",
+    "split_seed",
+];
+
+fn is_free(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap();
+    FREE.contains(&last)
+}
+
+/// Settings whose every leaf matters: both targets, captioning, augmentation, clipping.
+fn tokenizer() -> TokenizerTrainingConfig {
+    let mut config = tokenizer_config();
+    config.stage_one.steps = 3;
+    config.stage_two.steps = 3;
+    config.stage_two.seed = 43;
+    for stage in [&mut config.stage_one, &mut config.stage_two] {
+        stage.accumulation = 1;
+        stage.clip_norm = Some(0.1);
+        stage.optimizer.rate_multipliers.clear();
+    }
+    config.captioning = 1.0;
+    if let Some(revival) = &mut config.model.codes.quantizer.revival {
+        revival.threshold = 1.5;
+    }
+    config.transform.flip = 0.5;
+    config.transform.augment.affine.probability = 1.0;
+    config.transform.augment.affine.rotate = 20.0;
+    config.transform.augment.affine.shear = 20.0;
+    config.transform.augment.affine.shrink = 0.5;
+    config.transform.augment.affine.shift = 0.2;
+    config.transform.augment.jitter.brightness = 0.4;
+    config.transform.augment.jitter.contrast = 0.4;
+    config.transform.augment.jitter.saturation = 0.4;
+    config.transform.augment.jitter.hue = 0.1;
+    config.transform.augment.grayscale = 0.5;
+    config.transform.augment.erase = 0.5;
+    let TokenEncoderConfig::QFormer(tokens) = &mut config.model.tokens else {
+        unreachable!("nano has a Q-Former")
+    };
+    tokens.language_head = true;
+    tokens.q_former.dropout = 0.1;
+    let codes = &mut config.model.codes;
+    codes.image_head = Some(ImageHeadConfig {
+        target_width: IMAGE_EMBEDDING,
+        form: ImageHeadForm::Mlp { widths: [8, 8, 4] },
+    });
+    if let Some(head) = &mut codes.text_head {
+        head.reverse.dropout = 0.1;
+    }
+    config
+}
+
+/// The tensors of the whole tokenizer after both stages, or the refusal.
+fn trained(config: &TokenizerTrainingConfig, frozen: &FrozenParts) -> Result<Vec<u8>, String> {
+    let device = test_device();
+    let set = Arc::new(squares(12).in_twos());
+    let splits = Splits {
+        renderings: vec![set],
+        evaluations: Vec::new(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path().join("cache"), 1 << 26).unwrap();
+    let info = RunInfo {
+        config: Value::Null,
+        seed: 42,
+        device: "test".to_owned(),
+        outputs: &[],
+    };
+    let mut run = RunDir::open(folder.path(), "run", Existing::Refuse, &info).unwrap();
+    let training = TokenizerTraining {
+        config,
+        frozen,
+        splits: &splits,
+        cache: &cache,
+        device: &device,
+        progress: ProgressMode::Quiet,
+        stop: StopFlag::new(),
+    };
+    match training.train(&mut run) {
+        Ok(TokenizerOutcome::Finished(_)) => {
+            let file = folder.path().join("run/tokenizer.safetensors");
+            let weights = Checkpoint::open(file).unwrap();
+            let mut keys: Vec<&str> = weights.keys().collect();
+            keys.sort_unstable();
+            let tensors = keys.into_iter().flat_map(|key| {
+                let mut bytes = key.as_bytes().to_vec();
+                bytes.extend(weights.stored(key).unwrap().as_bytes());
+                bytes
+            });
+            Ok(tensors.collect())
+        }
+        Ok(TokenizerOutcome::Interrupted { .. }) => panic!("nobody asked for a stop"),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn every_setting_of_the_tokenizer_is_obeyed_or_refused() {
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let config = tokenizer();
+    let frozen = frozen_parts(&config, &squares(12), &test_device());
+    let others = [
+        ("attention", json!("bidirectional")),
+        ("distance", json!("l2")),
+        ("update", json!("legacy")),
+        ("init", json!("uniform")),
+        ("quantizer.codes", json!(12)),
+        ("revival.every", json!(1)),
+        ("reverse.cross_attention_every", json!(1)),
+        ("embed_dim", json!(4)),
+        ("positives", json!("own")),
+        ("similarity", json!("best_query")),
+        ("start", json!("q_former")),
+        ("filter", json!("bilinear")),
+        ("scale", json!([0.2, 0.4])),
+        ("ratio", json!([0.5, 0.6])),
+        ("kind", json!("per-epoch")),
+        ("styles", json!([])),
+        ("targets", json!([])),
+        (
+            "rate_multipliers",
+            json!([{ "pattern": "bias$", "factor": 0.0 }]),
+        ),
+        ("image_head.form.mlp.widths", json!([8, 8, 8])),
+        ("epsilon", json!(1.0)),
+        ("weight_decay", json!(20.0)),
+    ];
+    let plain = trained(&config, &frozen).unwrap();
+    assert!(
+        plain == trained(&config, &frozen).unwrap(),
+        "two trainings of the same settings"
+    );
+    let mut wrong = Vec::new();
+    let mut obeyed = 0;
+    for key in leaves(&config) {
+        let result = match changed(&config, &key, &others) {
+            Changed::Refused(refusal) => Err(refusal),
+            Changed::Read(changed) => {
+                trained(&changed, &frozen).map(|weights| (weights, changed.identity()))
+            }
+        };
+        match result {
+            Err(refusal) if names(&refusal, &key) => {}
+            Err(refusal) => wrong.push(format!("{key}: refused without its name: {refusal}")),
+            Ok((weights, _)) if weights == plain && is_free(&key) => {}
+            Ok((weights, _)) if weights == plain => wrong.push(format!("{key}: ignored")),
+            Ok((_, identity)) if identity == config.identity() => {
+                wrong.push(format!("{key}: obeyed, and not part of the run's identity"));
+            }
+            Ok(_) => obeyed += 1,
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(obeyed > 60, "only {obeyed} settings were seen to be obeyed");
+}
+
+/// A change of any leaf changes the identity, or is refused with its name, or is free.
+fn identified<T: serde::Serialize + serde::de::DeserializeOwned>(
+    config: &T,
+    others: &[(&str, Value)],
+    identity: impl Fn(&T) -> Result<Value, String>,
+) {
+    let plain = identity(config).unwrap();
+    let mut wrong = Vec::new();
+    for key in leaves(config) {
+        let result = match changed(config, &key, others) {
+            Changed::Refused(refusal) => Err(refusal),
+            Changed::Read(changed) => identity(&changed),
+        };
+        match result {
+            Err(refusal) if !names(&refusal, &key) => {
+                wrong.push(format!("{key}: refused without its name: {refusal}"));
+            }
+            Ok(found) if found == plain && !is_free(&key) && !key.ends_with("evaluate_every") => {
+                wrong.push(format!("{key}: not part of the run's identity"));
+            }
+            _ => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// With the step loop's, as a checkpoint keeps it.
+fn whole(settings: Value, train: &TrainConfig) -> Value {
+    json!({ "settings": settings, "train": train.identity() })
+}
+
+#[test]
+fn every_setting_of_the_language_model_is_identified() {
+    let others = [
+        ("vectors", json!("codebook")),
+        ("head", json!("free")),
+        ("visual_input", json!("embeddings")),
+        ("condition", json!("{image} something else")),
+        ("target", json!("{caption}")),
+        ("activations", json!("bf16")),
+        ("base_weights", json!("f16")),
+        ("targets", json!(["q_proj"])),
+        ("filter", json!("bilinear")),
+        ("scale", json!([0.2, 0.4])),
+        ("ratio", json!([0.5, 0.6])),
+        ("styles", json!([])),
+        ("kind", json!("per-epoch")),
+        (
+            "rate_multipliers",
+            json!([{ "pattern": "bias$", "factor": 0.0 }]),
+        ),
+    ];
+    let config = LmTrainingConfig::nano().unwrap();
+    identified(&config, &others, |config| {
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(config.identity())
+    });
+}
+
+#[test]
+fn every_setting_of_the_frozen_parts_is_identified() {
+    let others = [
+        ("activation", json!("quick_gelu")),
+        ("end_of_text", json!({ "token": 2 })),
+        ("activations", json!("bf16")),
+        ("filter", json!("bilinear")),
+        ("scale", json!([0.2, 0.4])),
+        ("ratio", json!([0.5, 0.6])),
+        ("kind", json!("per-epoch")),
+        ("styles", json!([])),
+        (
+            "rate_multipliers",
+            json!([{ "pattern": "bias$", "factor": 0.0 }]),
+        ),
+    ];
+    let clip = ClipPretrainingConfig::nano().unwrap();
+    identified(&clip, &others, |config| {
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(whole(config.identity(), &config.train))
+    });
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/experiments/nano-opt/config.toml"
+    );
+    let opt: OptPretrainingConfig = load_config(file.as_ref()).unwrap();
+    identified(&opt, &others, |config| {
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(whole(config.identity(), &config.train))
+    });
+}
+
+/// Changes the settings and tells how they are refused for these frozen parts.
+fn refusal(change: impl FnOnce(&mut TokenizerTrainingConfig)) -> String {
+    let mut config = tokenizer();
+    let frozen = frozen_parts(&config, &squares(12), &test_device());
+    change(&mut config);
+    config.validate_for(&frozen).unwrap_err().to_string()
+}
+
+#[test]
+fn what_the_frozen_parts_cannot_serve_is_refused_by_name() {
+    let _turn = RANDOM_NUMBERS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    // Of other heads the codes of the saved file would be wrong.
+    let refused = refusal(|config| config.model.image.heads = 4);
+    assert!(refused.contains("model.image.heads = 4"), "{refused}");
+    assert!(refused.contains("must be 2"), "{refused}");
+    // Rows of another width would be cut in the wrong places.
+    let refused = refusal(|config| {
+        config.model.codes.text_head.as_mut().unwrap().target_width = 16;
+    });
+    assert!(refused.contains("text_head.target_width = 16"), "{refused}");
+    let refused = refusal(|config| {
+        config.model.codes.image_head.as_mut().unwrap().target_width = 16;
+    });
+    assert!(
+        refused.contains("image_head.target_width = 16"),
+        "{refused}"
+    );
+    let refused = refusal(|config| config.transform.size = 24);
+    assert!(refused.contains("transform.size = 24"), "{refused}");
+    let refused = refusal(|config| config.start = StageOneStart::QFormer);
+    assert!(refused.contains("q_former"), "{refused}");
+}
+
+#[test]
+fn settings_of_the_experiments_are_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments");
+    let file = |name: &str| std::path::Path::new(folder).join(name).join("config.toml");
+    for name in ["nano-lm", "codes-or-vectors"] {
+        let config: LmTrainingConfig = load_config(&file(name)).unwrap();
+        config.validate().unwrap();
+    }
+    let config: TokenizerTrainingConfig = load_config(&file("nano-q-former")).unwrap();
+    config.validate().unwrap();
+    ClipPretrainingConfig::nano().unwrap().validate().unwrap();
+}
