@@ -17,10 +17,9 @@ use seed::{
     eval::{SetName, Share, language::PromptKind},
     lm::{SavedLm, SeedLm, nano, save_lm},
     recipes::{
-        EvaluationSet, RecipeError, Splits,
+        EvaluationSet, RecipeError, Splits, TrainingOutcome,
         language::{
-            BaseLm, FrozenTokenizer, LmOutcome, LmTraining, LmTrainingConfig, UntrainedPrompts,
-            VisualInput,
+            BaseLm, FrozenTokenizer, LmTraining, LmTrainingConfig, UntrainedPrompts, VisualInput,
         },
     },
     train::{Existing, ProgressMode, RunDir, RunInfo, StopFlag},
@@ -113,8 +112,8 @@ fn try_session(
         stop,
     };
     let trainee = match training.train(&mut run)? {
-        LmOutcome::Finished(trainee) => trainee,
-        LmOutcome::Interrupted { .. } => return Ok(false),
+        TrainingOutcome::Finished(trainee) => trainee,
+        TrainingOutcome::Interrupted { .. } => return Ok(false),
     };
     assert!(
         before == values(&base.opt, &KeyMap::identity()),

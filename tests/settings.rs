@@ -10,11 +10,11 @@ use seed::{
     data::Cache,
     device::test_device,
     recipes::{
-        Splits,
+        Splits, TrainingOutcome,
         clip::ClipPretrainingConfig,
         frozen::FrozenParts,
         language::{LmTrainingConfig, OptPretrainingConfig},
-        tokenizer::{StageOneStart, TokenizerOutcome, TokenizerTraining, TokenizerTrainingConfig},
+        tokenizer::{StageOneStart, TokenizerTraining, TokenizerTrainingConfig},
     },
     tokenizer::{ImageHeadConfig, ImageHeadForm, TokenEncoderConfig},
     train::{Existing, ProgressMode, RunDir, RunInfo, StopFlag, TrainConfig, load_config},
@@ -117,7 +117,7 @@ fn trained(config: &TokenizerTrainingConfig, frozen: &FrozenParts) -> Result<Vec
         stop: StopFlag::new(),
     };
     match training.train(&mut run) {
-        Ok(TokenizerOutcome::Finished(_)) => {
+        Ok(TrainingOutcome::Finished(_)) => {
             let file = folder.path().join("run/tokenizer.safetensors");
             let weights = Checkpoint::open(file).unwrap();
             let mut keys: Vec<&str> = weights.keys().collect();
@@ -129,7 +129,7 @@ fn trained(config: &TokenizerTrainingConfig, frozen: &FrozenParts) -> Result<Vec
             });
             Ok(tensors.collect())
         }
-        Ok(TokenizerOutcome::Interrupted { .. }) => panic!("nobody asked for a stop"),
+        Ok(TrainingOutcome::Interrupted { .. }) => panic!("nobody asked for a stop"),
         Err(error) => Err(error.to_string()),
     }
 }

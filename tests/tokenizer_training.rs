@@ -13,8 +13,8 @@ use seed::{
     device::test_device,
     eval::SetName,
     recipes::{
-        EvaluationSet, RecipeError, Splits,
-        tokenizer::{StageOneStart, TokenizerOutcome, TokenizerTraining, TokenizerTrainingConfig},
+        EvaluationSet, RecipeError, Splits, TrainingOutcome,
+        tokenizer::{StageOneStart, TokenizerTraining, TokenizerTrainingConfig},
     },
     tokenizer::{ImageHeadConfig, ImageHeadForm, TokenEncoderConfig},
     train::{
@@ -76,13 +76,13 @@ impl<'a> Session<'a> {
             stop: self.stop,
         };
         match training.train(&mut run)? {
-            TokenizerOutcome::Finished(trained) => {
+            TrainingOutcome::Finished(trained) => {
                 let report = training.report(&trained, &run, &[]).unwrap();
                 assert_eq!(report.retrieval.len(), 1);
                 assert!(run.path().join("report.html").exists());
                 Ok(true)
             }
-            TokenizerOutcome::Interrupted { .. } => Ok(false),
+            TrainingOutcome::Interrupted { .. } => Ok(false),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::error::RecipeError;
 /// What was asked for, whatever is trained.
 #[derive(Debug, Clone, Args)]
 pub struct RunOptions {
-    /// flex | ndarray | libtorch[:cuda:N] | cuda:N | wgpu
+    /// flex | ndarray | libtorch | libtorch:cuda:N | cuda:N | wgpu
     #[arg(long, default_value = "flex")]
     pub device: DeviceSpec,
     /// Your own pictures instead of the corpus that ships: a folder with captions.jsonl, or a .txt beside each picture.

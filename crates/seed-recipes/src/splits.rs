@@ -35,6 +35,10 @@ pub struct Splits {
 impl Splits {
     /// The official split of the embedded corpus, rendered at `size` pixels: the training vendors'
     /// seen concepts, plain and in the given styles, against the validation and test vendors.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`] if the drawings do not fit into the cache, before any is rendered.
     pub fn of_corpus(
         corpus: &Corpus,
         size: u32,
@@ -46,10 +50,6 @@ impl Splits {
                 set.with_size(size).with_style(style).render_all(cache)?,
             ))
         };
-        let styles = std::iter::once(Style::Plain).chain(styles.iter().copied());
-        let renderings = styles
-            .map(|style| render(corpus.train(), style))
-            .collect::<Result<_, _>>()?;
         let held_out = [
             ("validation", "emojione", "seen", corpus.validation_seen()),
             (
@@ -62,6 +62,15 @@ impl Splits {
             ("test", "openmoji", "unseen", corpus.test_unseen()),
             ("test", "openmoji", "flags", corpus.flags(Split::Test)),
         ];
+        let styles = std::iter::once(Style::Plain).chain(styles.iter().copied());
+        let train = corpus.train();
+        let pictures: usize = held_out.iter().map(|(.., set)| set.len()).sum();
+        let pictures = pictures + styles.clone().count() * train.len();
+        let pixels = u64::from(size) * u64::from(size);
+        cache.check_fits(pictures as u64 * 3 * pixels)?;
+        let renderings = styles
+            .map(|style| render(train.clone(), style))
+            .collect::<Result<_, _>>()?;
         let evaluations = held_out
             .into_iter()
             .map(|(split, source, concepts, set)| {

@@ -235,11 +235,12 @@ impl FrozenCache<'_> {
         })
     }
 
-    fn bar(&self, what: &str, total: usize) -> ProgressBar {
+    /// A bar of so many pictures or prompts, if bars are drawn.
+    pub(crate) fn bar(&self, what: &str, total: usize) -> ProgressBar {
         if !self.show_progress {
             return ProgressBar::hidden();
         }
-        let style = "{msg:20} {bar:30} {pos}/{len} {per_sec} {eta} left";
+        let style = "{msg:26} {bar:30} {pos}/{len} {per_sec} {eta} left";
         let style =
             ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
         ProgressBar::new(total as u64)

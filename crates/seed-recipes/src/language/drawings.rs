@@ -164,7 +164,11 @@ impl LmEvaluation<'_> {
             .iter()
             .map(|asked| asked.prompt.as_str())
             .collect();
-        let images = self.draw(&prompts, &Decoding::Greedy)?;
+        let images = self.draw(
+            &format!("drawings: {}", set.kind),
+            &prompts,
+            &Decoding::Greedy,
+        )?;
         let candidates: Vec<&str> = set.texts.iter().map(String::as_str).collect();
         let tokens = &self.images.published.config.tokens;
         let texts = caption_features(
@@ -243,7 +247,7 @@ impl LmEvaluation<'_> {
         ];
         ways.into_iter()
             .map(|(name, decoding)| {
-                let images = self.draw(&nouns, &decoding)?;
+                let images = self.draw("drawings: nouns", &nouns, &decoding)?;
                 let forms = images
                     .iter()
                     .map(|image| (image.well_formed, image.codes.len()));
@@ -257,9 +261,15 @@ impl LmEvaluation<'_> {
     }
 
     /// What the model draws for each prompt, without the grammar and up to twice as long as an image is.
-    fn draw(&self, prompts: &[&str], decoding: &Decoding) -> Result<Vec<Image>, RecipeError> {
+    fn draw(
+        &self,
+        what: &str,
+        prompts: &[&str],
+        decoding: &Decoding,
+    ) -> Result<Vec<Image>, RecipeError> {
         let ids = self.model.ids();
         let template = &self.templates.text_to_image;
+        let bar = self.frozen.bar(what, prompts.len());
         let mut images = Vec::with_capacity(prompts.len());
         for (number, chunk) in prompts.chunks(BATCH).enumerate() {
             if number > 0 {
@@ -290,7 +300,9 @@ impl LmEvaluation<'_> {
                     codes: codes.map(|code| code as i64).collect(),
                 });
             }
+            bar.inc(chunk.len() as u64);
         }
+        bar.finish_and_clear();
         Ok(images)
     }
 

@@ -139,7 +139,7 @@ impl LmEvaluation<'_> {
             .iter()
             .map(|picture| Query::new(picture, Example::default()))
             .collect();
-        let found = self.texts(template, &queries)?;
+        let found = self.texts("captions", template, &queries)?;
         let references = |at: usize| set.references(shown.indices[at]);
         let items: Vec<CaptionItem<'_>> = found
             .iter()
@@ -205,7 +205,7 @@ impl LmEvaluation<'_> {
                     Query::new(&shown.pictures[(at + further) % pictures], example)
                 })
                 .collect();
-            self.texts(template, &queries)
+            self.texts("answers", template, &queries)
         };
         let right = |answers: &[String]| {
             // One answer a question, where the official rule wants three equal ones: matches after its
@@ -322,6 +322,7 @@ impl LmEvaluation<'_> {
     /// What the model says after each condition.
     fn texts(
         &self,
+        what: &str,
         template: &Template,
         queries: &[Query<'_>],
     ) -> Result<Vec<String>, RecipeError> {
@@ -338,6 +339,7 @@ impl LmEvaluation<'_> {
         for (at, condition) in conditions.iter().enumerate() {
             by_length.entry(condition.len()).or_default().push(at);
         }
+        let bar = self.frozen.bar(what, queries.len());
         let mut texts = vec![String::new(); queries.len()];
         let chunks = by_length.values().flat_map(|members| members.chunks(BATCH));
         for (number, chunk) in chunks.enumerate() {
@@ -366,7 +368,9 @@ impl LmEvaluation<'_> {
                 let text = self.text.decode(&ids)?;
                 white_space::strip(&text).clone_into(&mut texts[*at]);
             }
+            bar.inc(chunk.len() as u64);
         }
+        bar.finish_and_clear();
         Ok(texts)
     }
 

@@ -21,5 +21,5 @@ pub use evaluation::{Answer, JudgedLm, LmEvaluation};
 pub use opt_pretraining::{OptPretraining, OptPretrainingConfig, OptRecipe};
 pub use recipe::{LanguageRecipe, LmBatch, LmItem, LmTrainee, Task};
 pub use report::UntrainedPrompts;
-pub use run::{LmRun, LmRunOutcome};
-pub use training::{LmOutcome, LmTraining};
+pub use run::LmRun;
+pub use training::LmTraining;

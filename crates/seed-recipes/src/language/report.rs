@@ -171,9 +171,11 @@ fn headlines(report: &LanguageReport, judged: &JudgedLm) -> Vec<Headline> {
             "Unseen concepts: drawings find their prompt",
         ),
     ] {
-        // The last of a kind: test comes after validation.
+        // The test vendor's of a kind; of several sets the largest.
         let of_kind = |result: &&DrawingResult| result.kind == kind;
-        if let Some(result) = report.drawings.iter().rfind(of_kind) {
+        let order = |result: &&DrawingResult| (result.set.split == "test", result.prompts);
+        let results = report.drawings.iter().filter(of_kind);
+        if let Some(result) = results.max_by_key(order) {
             let note = format!(
                 "R@1; chance {:.2} %; {:.1} % well formed without the grammar",
                 result.chance_r1,

@@ -1,10 +1,6 @@
 //! A language model's training as one asks for it on a command line: frozen parts, run folder, scores.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{Display, Formatter},
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use burn::tensor::{DType, Device};
 use clap::Args;
@@ -16,13 +12,16 @@ use seed_tokenizer::{PublishedTokenizer, nano};
 use seed_train::{ProgressMode, StopFlag, load_config};
 
 use super::{
-    base::BaseLm,
-    codes::FrozenTokenizer,
-    config::LmTrainingConfig,
-    report::UntrainedPrompts,
-    training::{LmOutcome, LmTraining},
+    base::BaseLm, codes::FrozenTokenizer, config::LmTrainingConfig, report::UntrainedPrompts,
+    training::LmTraining,
 };
-use crate::{curves::curves, error::RecipeError, options::RunOptions, splits::Splits};
+use crate::{
+    curves::curves,
+    error::RecipeError,
+    options::RunOptions,
+    outcome::{RunOutcome, TrainingOutcome, unless_stopped},
+    splits::Splits,
+};
 
 /// Pairs of each set, and nouns, that a smoke run looks at.
 const SMOKE_PAIRS: usize = 60;
@@ -58,43 +57,6 @@ pub struct LmRun {
     /// The folder of a finished run with --continuous: its captions are shown beside.
     #[arg(long, value_name = "RUN", conflicts_with = "continuous")]
     pub baseline: Option<PathBuf>,
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub enum LmRunOutcome {
-    /// Both phases are done and judged.
-    Finished {
-        /// What the held-out sets say.
-        report: Box<LanguageReport>,
-        /// The run's folder, with the adapter, the vocabulary, `language.json` and `report.html`.
-        folder: PathBuf,
-    },
-    /// A stop was asked for; the run can be resumed.
-    Interrupted {
-        /// Where it stopped, such as `in joint after step 40`.
-        place: String,
-    },
-}
-
-impl LmRunOutcome {
-    fn within(work: &str) -> Self {
-        let place = format!("while {work}; of that nothing is kept");
-        Self::Interrupted { place }
-    }
-}
-
-impl Display for LmRunOutcome {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Finished { report, folder } => {
-                writeln!(f, "{}", report.terminal_table())?;
-                writeln!(f, "report: {}", folder.join("report.html").display())?;
-                write!(f, "use it: seed caption IMAGE --lm {}", folder.display())
-            }
-            Self::Interrupted { place } => write!(f, "stopped {place}; go on with --resume"),
-        }
-    }
 }
 
 impl LmRun {
@@ -135,7 +97,7 @@ impl LmRun {
         device: &Device,
         progress: ProgressMode,
         stop: StopFlag,
-    ) -> Result<LmRunOutcome, RecipeError> {
+    ) -> Result<RunOutcome<LanguageReport>, RecipeError> {
         let started = std::time::Instant::now();
         let config = self.settings()?;
         let seed = config.image_to_text.train.seed;
@@ -183,16 +145,13 @@ impl LmRun {
             progress,
             stop,
         };
-        let trainee = match training.train(&mut run) {
-            Ok(LmOutcome::Finished(trainee)) => trainee,
-            Ok(LmOutcome::Interrupted { stage, step }) => {
-                let place = format!("in {stage} after step {step}");
-                return Ok(LmRunOutcome::Interrupted { place });
+        let work = "the pictures' codes were computed";
+        let trainee = match unless_stopped(training.train(&mut run), work)? {
+            Ok(TrainingOutcome::Finished(trainee)) => trainee,
+            Ok(TrainingOutcome::Interrupted { stage, step }) => {
+                return Ok(RunOutcome::at(stage, step));
             }
-            Err(RecipeError::Stopped(_)) => {
-                return Ok(LmRunOutcome::within("the pictures' codes were computed"));
-            }
-            Err(error) => return Err(error),
+            Err(stopped) => return Ok(stopped),
         };
         save_lm(
             run.path(),
@@ -203,11 +162,10 @@ impl LmRun {
         )?;
         let trained = started.elapsed().as_secs_f64();
         let model = training.finished(&trainee)?;
-        let mut report = match training.evaluation(&model, JUDGED).report(&prompts) {
-            Err(RecipeError::Stopped(_)) => {
-                return Ok(LmRunOutcome::within("the trained model was judged"));
-            }
-            report => report?.judge(&config.targets),
+        let judged = training.evaluation(&model, JUDGED).report(&prompts);
+        let mut report = match unless_stopped(judged, "the trained model was judged")? {
+            Ok(report) => report.judge(&config.targets),
+            Err(stopped) => return Ok(stopped),
         };
         report.config = toml::to_string_pretty(&config).ok();
         report.stages = curves(&run)?;
@@ -223,10 +181,18 @@ impl LmRun {
         if let Some(baseline) = &baseline {
             report = report.beside(baseline);
         }
-        report.save(run.path())?;
-        Ok(LmRunOutcome::Finished {
+        let folder = run.path().to_owned();
+        report.save(&folder)?;
+        let told = format!(
+            "{}\nreport: {}\nuse it: seed caption IMAGE --lm {}",
+            report.terminal_table(),
+            folder.join("report.html").display(),
+            folder.display()
+        );
+        Ok(RunOutcome::Finished {
             report: Box::new(report),
-            folder: run.path().to_owned(),
+            folder,
+            told,
         })
     }
 

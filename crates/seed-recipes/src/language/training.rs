@@ -27,24 +27,12 @@ use crate::{
     batches::batches_from,
     error::RecipeError,
     frozen::{FrozenCache, Views, bytes_of},
+    outcome::TrainingOutcome,
     splits::Splits,
 };
 
 /// Pictures whose embeddings say how large embeddings are.
 const CALIBRATION_PICTURES: usize = 256;
-
-/// How a language model's training ended.
-pub enum LmOutcome {
-    /// Both phases are done.
-    Finished(Box<LmTrainee>),
-    /// A stop was asked for; the run can be resumed.
-    Interrupted {
-        /// The phase that was running.
-        stage: &'static str,
-        /// Steps of it that are done.
-        step: u64,
-    },
-}
 
 /// The training of a language model.
 pub struct LmTraining<'a> {
@@ -108,7 +96,7 @@ impl LmTraining<'_> {
     ///
     /// [`RecipeError`]; settings that cannot be obeyed, a run made with others (a longer first phase under a second one
     /// that has begun is one of them) and a cache too small are told before work begins.
-    pub fn train(&self, run: &mut RunDir) -> Result<LmOutcome, RecipeError> {
+    pub fn train(&self, run: &mut RunDir) -> Result<TrainingOutcome<LmTrainee>, RecipeError> {
         self.ready(run)?;
         let device = self.device.clone().autodiff();
         seed_device::seed(&device, self.config.image_to_text.train.seed);
@@ -124,11 +112,11 @@ impl LmTraining<'_> {
         for (name, phase) in self.config.phases() {
             let (trained, outcome) = self.phase(name, phase, trainee, &base, &pictures, run)?;
             if let Outcome::Interrupted { step } = outcome {
-                return Ok(LmOutcome::Interrupted { stage: name, step });
+                return Ok(TrainingOutcome::Interrupted { stage: name, step });
             }
             trainee = trained;
         }
-        Ok(LmOutcome::Finished(Box::new(trainee)))
+        Ok(TrainingOutcome::Finished(Box::new(trainee)))
     }
 
     /// Checks everything that can be known before work begins.

@@ -11,7 +11,7 @@ mod training;
 pub use config::{StageOneStart, TokenizerTrainingConfig};
 pub(crate) use evaluation::caption_features;
 pub use evaluation::{Judged, RetrievalEvaluation};
-pub use run::{TokenizerRun, TokenizerRunOutcome};
+pub use run::TokenizerRun;
 pub use stage_one::{
     Captioning, Positives, Similarity, StageOne, StageOneBatch, StageOneItem, stage_one_batch,
     stage_one_loader,
@@ -20,4 +20,4 @@ pub use stage_two::{
     StageTwo, StageTwoBatch, StageTwoItem, StageTwoRows, StageTwoShapes, stage_two_batch,
     stage_two_loader,
 };
-pub use training::{TokenizerOutcome, TokenizerTraining, TrainedTokenizer};
+pub use training::{TokenizerTraining, TrainedTokenizer};

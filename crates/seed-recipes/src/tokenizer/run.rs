@@ -1,12 +1,6 @@
 //! A tokenizer's training as one asks for it on a command line: frozen parts, run folder, report.
 
-use std::{
-    borrow::Cow,
-    fmt::{Display, Formatter},
-    ops::ControlFlow,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{borrow::Cow, ops::ControlFlow, sync::Arc};
 
 use burn::tensor::Device;
 use clap::Args;
@@ -18,13 +12,14 @@ use seed_weights::WeightsError;
 
 use super::{
     config::{StageOneStart, TokenizerTrainingConfig},
-    training::{TokenizerOutcome, TokenizerTraining},
+    training::TokenizerTraining,
 };
 use crate::{
     clip::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of},
     error::RecipeError,
     frozen::FrozenParts,
     options::RunOptions,
+    outcome::{RunOutcome, TrainingOutcome, unless_stopped},
     splits::Splits,
 };
 
@@ -51,52 +46,6 @@ pub struct TokenizerRun {
     /// Train the frozen parts anew first instead of using the shipped ones (hours).
     #[arg(long)]
     pub pretrain: bool,
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub enum TokenizerRunOutcome {
-    /// Both stages are done and judged.
-    Finished {
-        /// What the held-out sets say.
-        report: Box<Report>,
-        /// The run's folder, with the report and `tokenizer.safetensors`.
-        folder: PathBuf,
-    },
-    /// A stop was asked for; the run can be resumed.
-    Interrupted {
-        /// Where it stopped, such as `in stage-1 after step 40`.
-        place: String,
-    },
-}
-
-impl TokenizerRunOutcome {
-    fn at(stage: &str, step: u64) -> Self {
-        let place = format!("in {stage} after step {step}");
-        Self::Interrupted { place }
-    }
-
-    fn within(work: &str) -> Self {
-        let place = format!("while {work}; of that nothing is kept");
-        Self::Interrupted { place }
-    }
-}
-
-impl Display for TokenizerRunOutcome {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Finished { report, folder } => {
-                writeln!(f, "{}", report.terminal_table())?;
-                writeln!(f, "report: {}", folder.join("report.html").display())?;
-                write!(
-                    f,
-                    "use it: seed tokenize IMAGE --checkpoint {}",
-                    folder.display()
-                )
-            }
-            Self::Interrupted { place } => write!(f, "stopped {place}; go on with --resume"),
-        }
-    }
 }
 
 impl TokenizerRun {
@@ -138,7 +87,7 @@ impl TokenizerRun {
         device: &Device,
         progress: ProgressMode,
         stop: StopFlag,
-    ) -> Result<TokenizerRunOutcome, RecipeError> {
+    ) -> Result<RunOutcome<Report>, RecipeError> {
         let started = std::time::Instant::now();
         let config = self.settings()?;
         let cache = self.options.cache()?;
@@ -156,7 +105,7 @@ impl TokenizerRun {
             match self.pretrain(&corpus, &cache, device, progress, &stop)? {
                 ControlFlow::Continue(frozen) => frozen,
                 ControlFlow::Break(step) => {
-                    return Ok(TokenizerRunOutcome::at("pretraining", step));
+                    return Ok(RunOutcome::at("pretraining", step));
                 }
             }
         } else {
@@ -174,15 +123,13 @@ impl TokenizerRun {
             progress,
             stop,
         };
-        let trained = match training.train(&mut run) {
-            Ok(TokenizerOutcome::Finished(trained)) => trained,
-            Ok(TokenizerOutcome::Interrupted { stage, step }) => {
-                return Ok(TokenizerRunOutcome::at(stage, step));
+        let work = "frozen outputs were computed";
+        let trained = match unless_stopped(training.train(&mut run), work)? {
+            Ok(TrainingOutcome::Finished(trained)) => trained,
+            Ok(TrainingOutcome::Interrupted { stage, step }) => {
+                return Ok(RunOutcome::at(stage, step));
             }
-            Err(RecipeError::Stopped(_)) => {
-                return Ok(TokenizerRunOutcome::within("frozen outputs were computed"));
-            }
-            Err(error) => return Err(error),
+            Err(stopped) => return Ok(stopped),
         };
         let facts = [
             ("device", self.options.device.to_string()),
@@ -190,17 +137,22 @@ impl TokenizerRun {
             ("training pairs", splits.train().len().to_string()),
             ("time", format!("{:.0} s", started.elapsed().as_secs_f64())),
         ];
-        let report = match training.report(&trained, &run, &facts) {
-            Err(RecipeError::Stopped(_)) => {
-                return Ok(TokenizerRunOutcome::within(
-                    "the trained tokenizer was judged",
-                ));
-            }
-            report => report?,
+        let work = "the trained tokenizer was judged";
+        let report = match unless_stopped(training.report(&trained, &run, &facts), work)? {
+            Ok(report) => report,
+            Err(stopped) => return Ok(stopped),
         };
-        Ok(TokenizerRunOutcome::Finished {
+        let folder = run.path().to_owned();
+        let told = format!(
+            "{}\nreport: {}\nuse it: seed tokenize IMAGE --checkpoint {}",
+            report.terminal_table(),
+            folder.join("report.html").display(),
+            folder.display()
+        );
+        Ok(RunOutcome::Finished {
             report: Box::new(report),
-            folder: run.path().to_owned(),
+            folder,
+            told,
         })
     }
 

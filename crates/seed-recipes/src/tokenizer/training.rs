@@ -30,6 +30,7 @@ use crate::{
         FrozenCache, FrozenParts, FrozenRows, ImageEmbedding, Views, bytes_of, checkpoint_identity,
         module_identity,
     },
+    outcome::TrainingOutcome,
     splits::Splits,
 };
 
@@ -42,19 +43,6 @@ pub struct TrainedTokenizer {
     pub tokens: TokenEncoder,
     /// Stage II's result.
     pub codes: CodeAutoencoder,
-}
-
-/// How a tokenizer's training ended.
-pub enum TokenizerOutcome {
-    /// Both stages are done.
-    Finished(Box<TrainedTokenizer>),
-    /// A stop was asked for; the run can be resumed.
-    Interrupted {
-        /// The stage that was running.
-        stage: &'static str,
-        /// Steps of it that are done.
-        step: u64,
-    },
 }
 
 /// The training of a tokenizer.
@@ -92,21 +80,24 @@ impl TokenizerTraining<'_> {
     ///
     /// [`RecipeError`]; settings that cannot be obeyed, a run made with others and a cache too small are told before
     /// work begins.
-    pub fn train(&self, run: &mut RunDir) -> Result<TokenizerOutcome, RecipeError> {
+    pub fn train(
+        &self,
+        run: &mut RunDir,
+    ) -> Result<TrainingOutcome<TrainedTokenizer>, RecipeError> {
         let start = self.ready(run)?;
         let image_tokens = self.training_image_tokens()?;
         let tokens = match self.token_encoder(&start, &image_tokens, run)? {
             ControlFlow::Continue(trained) => trained,
             ControlFlow::Break(step) => {
                 let stage = "stage-1";
-                return Ok(TokenizerOutcome::Interrupted { stage, step });
+                return Ok(TrainingOutcome::Interrupted { stage, step });
             }
         };
 
         let embeddings = self.embeddings(&tokens, &image_tokens)?;
         let (codes, outcome) = self.stage_two(&start, &embeddings, &image_tokens, run)?;
         if let Outcome::Interrupted { step } = outcome {
-            return Ok(TokenizerOutcome::Interrupted {
+            return Ok(TrainingOutcome::Interrupted {
                 stage: "stage-2",
                 step,
             });
@@ -123,7 +114,7 @@ impl TokenizerTraining<'_> {
         let text_tokenizer = run.path().join("tokenizer.json");
         self.frozen.text.tokenizer.save(&text_tokenizer)?;
         let trained = TrainedTokenizer { tokens, codes };
-        Ok(TokenizerOutcome::Finished(Box::new(trained)))
+        Ok(TrainingOutcome::Finished(Box::new(trained)))
     }
 
     /// Runs stage I alone, or goes on where it stopped, and writes `tokens.safetensors` into the run's folder;
