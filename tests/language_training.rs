@@ -70,10 +70,16 @@ fn try_session(
     let set: Arc<dyn PairSet> = Arc::new(squares(8));
     let splits = Splits {
         renderings: vec![Arc::clone(&set)],
-        evaluations: vec![EvaluationSet {
-            name: SetName::new("validation", "made up", "seen"),
-            set,
-        }],
+        evaluations: vec![
+            EvaluationSet {
+                name: SetName::new("validation", "made up", "seen"),
+                set,
+            },
+            EvaluationSet {
+                name: SetName::new("validation", "made up", "in other words, and two more"),
+                set: Arc::new(Squares::new(10, |index| vec![format!("figure {index}")])),
+            },
+        ],
     };
     let questions = (0..8).map(|concept| {
         let question = Question {
@@ -154,16 +160,16 @@ fn check_scores(training: &LmTraining<'_>, model: &SeedLm) {
         ..UntrainedPrompts::default()
     };
     let report = judge.report(&prompts).unwrap();
-    // Every caption of the held-out set was trained on: there is recall and nothing else.
-    let kinds: Vec<PromptKind> = report.drawings.iter().map(|drawn| drawn.kind).collect();
-    assert_eq!(
-        kinds,
-        if draws {
-            vec![PromptKind::Recall]
-        } else {
-            vec![]
-        }
-    );
+    // Every caption of the first set was trained on, none of the second, of which two concepts were not seen either.
+    let drawings = report.drawings.iter();
+    let kinds: Vec<(PromptKind, usize)> =
+        drawings.map(|drawn| (drawn.kind, drawn.prompts)).collect();
+    let all = [
+        (PromptKind::Recall, 8),
+        (PromptKind::OtherWords, 8),
+        (PromptKind::UnseenConcepts, 2),
+    ];
+    assert_eq!(kinds, if draws { all.to_vec() } else { Vec::new() });
     assert_eq!(report.nouns.len(), if draws { 2 } else { 0 });
     assert!(report.nouns.iter().all(|result| result.well_formed.of == 2));
 }

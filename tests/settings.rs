@@ -16,7 +16,7 @@ use seed::{
         language::{LmTrainingConfig, OptPretrainingConfig},
         tokenizer::{StageOneStart, TokenizerTraining, TokenizerTrainingConfig},
     },
-    tokenizer::{ImageHeadConfig, ImageHeadForm, TokenEncoderConfig},
+    tokenizer::{ImageHeadConfig, ImageHeadForm, RasterConfig, TokenEncoderConfig},
     train::{Existing, ProgressMode, RunDir, RunInfo, StopFlag, TrainConfig, load_config},
     weights::Checkpoint,
 };
@@ -320,6 +320,28 @@ fn what_the_frozen_parts_cannot_serve_is_refused_by_name() {
     assert!(refused.contains("transform.size = 24"), "{refused}");
     let refused = refusal(|config| config.start = StageOneStart::QFormer);
     assert!(refused.contains("q_former"), "{refused}");
+    // Tokens of the patch grid cannot start from a Q-Former: they have other parameters.
+    let refused = refusal(|config| {
+        config.model.tokens = TokenEncoderConfig::Raster(raster(config));
+        config.captioning = 0.0;
+        config.start = StageOneStart::QFormer;
+    });
+    assert!(refused.contains("start = q_former"), "{refused}");
+}
+
+/// The patch grid as four tokens, beside the same text side.
+fn raster(config: &TokenizerTrainingConfig) -> RasterConfig {
+    let TokenEncoderConfig::QFormer(tokens) = &config.model.tokens else {
+        unreachable!("nano has a Q-Former")
+    };
+    let mut text = tokens.q_former.clone();
+    text.cross_attention_every = 0;
+    RasterConfig {
+        grid: [2, 2],
+        blocks: config.model.codes.blocks.clone(),
+        text,
+        embed_dim: 8,
+    }
 }
 
 #[test]

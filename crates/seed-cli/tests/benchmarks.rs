@@ -1,4 +1,4 @@
-//! `seed eval captions` and `seed eval questions` as a user meets them.
+//! `seed eval captions`, `questions` and `language` as a user meets them.
 
 mod running;
 
@@ -300,4 +300,30 @@ fn pictures_are_checked_before_any_work() {
         "{error}"
     );
     ok(&evaluation("captions", folder, &file, &["--first", "1"]));
+}
+
+/// Drawings are told apart by what training knew of their prompts, and every share says of how many.
+#[test]
+fn a_language_model_is_judged_on_prompts_that_training_never_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("judged");
+    let arguments = ["eval", "language", "--most", "6", "--format", "json"];
+    let report = ok(&[&arguments[..], &["--report", text(&out), "--quiet"]].concat());
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let drawings = report["drawings"].as_array().unwrap();
+    let kinds: Vec<&str> = drawings
+        .iter()
+        .map(|result| result["kind"].as_str().unwrap())
+        .collect();
+    let kinds: std::collections::BTreeSet<&str> = kinds.into_iter().collect();
+    let expected = ["other words", "recall", "unseen concepts"];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
+    assert!(drawings.iter().all(|result| result["r1"]["of"] == 6));
+    let nouns = report["nouns"].as_array().unwrap();
+    assert_eq!(nouns.len(), 2);
+    assert!(nouns.iter().all(|result| result["well_formed"]["of"] == 6));
+    assert_eq!(report["captions"].as_array().unwrap().len(), 4);
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("other words"));
+    assert!(out.join("language.json").is_file());
 }

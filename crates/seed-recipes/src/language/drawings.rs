@@ -128,8 +128,15 @@ impl PromptSet {
             let set = held_out.set.as_ref();
             let mut prompts = prompts_of(set);
             prompts.retain(|(_, prompt)| !known.contains(prompt.as_str()));
-            let name = held_out.name.clone();
-            sets.push(Self::new(PromptKind::UnseenConcepts, name, prompts, set));
+            let (other_words, unseen): (Prompts, Prompts) = prompts
+                .into_iter()
+                .partition(|(concept, _)| seen.contains(concept));
+            for (kind, prompts) in [
+                (PromptKind::OtherWords, other_words),
+                (PromptKind::UnseenConcepts, unseen),
+            ] {
+                sets.push(Self::new(kind, held_out.name.clone(), prompts, set));
+            }
         }
         let name = SetName::new("training", "captions", "seen");
         sets.insert(

@@ -32,9 +32,9 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     language: LanguageArguments,
-    /// Pictures or prompts of each set that are looked at, at most; nouns are all looked at.
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    most: usize,
+    /// Pictures or prompts of each set that are looked at, at most, spread evenly.
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    most: u32,
     /// Where to write report.html and language.json.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -90,9 +90,12 @@ impl Arguments {
                 show_progress: !quiet,
                 stop: &stop,
             },
-            most: self.most,
+            most: self.most as usize,
         };
-        let mut report = evaluation.report(&UntrainedPrompts::of_corpus(&corpus)?)?;
+        let mut prompts = UntrainedPrompts::of_corpus(&corpus)?;
+        // They are in the order of a hash, so that the first ones are a fair draw.
+        prompts.nouns.truncate(self.most as usize);
+        let mut report = evaluation.report(&prompts)?;
         report.facts = vec![
             ("device".to_owned(), self.language.model.device.to_string()),
             ("base".to_owned(), saved.about.base.clone()),
