@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{Display, Formatter},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use crate::error::RecipeError;
@@ -40,6 +40,17 @@ pub enum RunOutcome<R> {
 }
 
 impl<R> RunOutcome<R> {
+    /// Trained and judged: the tables, where the page is, and the command that uses what was trained.
+    pub(crate) fn finished(report: R, folder: &Path, tables: &str, command: &str) -> Self {
+        let page = folder.join("report.html");
+        let (page, place) = (page.display(), folder.display());
+        Self::Finished {
+            report: Box::new(report),
+            folder: folder.to_owned(),
+            told: format!("{tables}\nreport: {page}\nuse it: {command} {place}"),
+        }
+    }
+
     /// Stopped in a stage, with a checkpoint.
     pub(crate) fn at(stage: &str, step: u64) -> Self {
         let place = format!("in {stage} after step {step}");

@@ -181,19 +181,9 @@ impl LmRun {
         if let Some(baseline) = &baseline {
             report = report.beside(baseline);
         }
-        let folder = run.path().to_owned();
-        report.save(&folder)?;
-        let told = format!(
-            "{}\nreport: {}\nuse it: seed caption IMAGE --lm {}",
-            report.terminal_table(),
-            folder.join("report.html").display(),
-            folder.display()
-        );
-        Ok(RunOutcome::Finished {
-            report: Box::new(report),
-            folder,
-            told,
-        })
+        report.save(run.path())?;
+        let (tables, command) = (report.terminal_table(), "seed caption IMAGE --lm");
+        Ok(RunOutcome::finished(report, run.path(), &tables, command))
     }
 
     /// Everything, or what a smoke run looks at.

@@ -7,7 +7,7 @@ use clap::Args;
 use seed_data::{Cache, Corpus};
 use seed_encoders::nano;
 use seed_eval::Report;
-use seed_train::{Outcome, ProgressMode, StopFlag, load_config};
+use seed_train::{ConfigError, Outcome, ProgressMode, StopFlag, load_config};
 use seed_weights::WeightsError;
 
 use super::{
@@ -43,7 +43,8 @@ pub struct TokenizerRun {
     /// Name of this run's folder below --runs.
     #[arg(long, default_value = "tokenizer")]
     pub name: String,
-    /// Train the frozen parts anew first instead of using the shipped ones (hours).
+    /// Train the frozen parts anew first instead of using the shipped ones (hours); stage I then starts from random
+    /// weights, since the shipped Q-Former reads another tower's tokens.
     #[arg(long)]
     pub pretrain: bool,
 }
@@ -70,7 +71,12 @@ impl TokenizerRun {
             config = config.smoke()?;
         }
         if self.pretrain {
-            // The shipped Q-Former reads another image tower's tokens.
+            ConfigError::require(
+                !matches!(config.start, StageOneStart::From(_)),
+                "start",
+                "{ from = .. }",
+                "\"random\" with --pretrain: what it names reads another image tower's tokens",
+            )?;
             config.start = StageOneStart::Random;
         }
         config.validate()?;
@@ -142,18 +148,8 @@ impl TokenizerRun {
             Ok(report) => report,
             Err(stopped) => return Ok(stopped),
         };
-        let folder = run.path().to_owned();
-        let told = format!(
-            "{}\nreport: {}\nuse it: seed tokenize IMAGE --checkpoint {}",
-            report.terminal_table(),
-            folder.join("report.html").display(),
-            folder.display()
-        );
-        Ok(RunOutcome::Finished {
-            report: Box::new(report),
-            folder,
-            told,
-        })
+        let (tables, command) = (report.terminal_table(), "seed tokenize IMAGE --checkpoint");
+        Ok(RunOutcome::finished(report, run.path(), &tables, command))
     }
 
     /// Trains the nano CLIP in a run of its own; the step it was stopped at, if it was.
