@@ -1,6 +1,6 @@
 //! Kernels of libtorch, where it has them.
 
-use burn::backend::{LibTorch, tensor::FloatTensor};
+use burn::backend::{LibTorch, ops::ActivationOps, tensor::FloatTensor};
 
 use super::kernels::{Kernels, like};
 
@@ -14,6 +14,11 @@ impl Kernels for LibTorch {
         let weight = like::<Self>(weight, &x);
         let output = x.tensor.linear(&weight.tensor.tr(), Some(&bias.tensor));
         FloatTensor::<Self>::new(output)
+    }
+
+    /// One call; libtorch's own is exact.
+    fn gelu_gradient(x: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::gelu_backward(x, gradient)
     }
 
     fn normalize(x: FloatTensor<Self>, epsilon: f64) -> (FloatTensor<Self>, FloatTensor<Self>) {
