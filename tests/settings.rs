@@ -30,21 +30,23 @@ use tiny::{
 /// Burn's random numbers are the process's: trainings that are compared take turns.
 static RANDOM_NUMBERS: Mutex<()> = Mutex::new(());
 
-/// What changes nothing that is computed: logging and keeping, what is asked of the scores; and what is for the corpus'
-/// drawings or a user's folder alone, where these pictures are neither.
-const FREE: [&str; 7] = [
-    "checkpoint_every",
-    "keep_last",
-    "log_every",
+/// What changes nothing that is computed: logging, looking and keeping in any step loop, and what is asked of the scores.
+/// (LoRA has `targets` too, which decide everything.)
+const FREE: [&str; 5] = [
+    ".checkpoint_every",
+    ".keep_last",
+    ".log_every",
+    "evaluate_every",
     "targets",
-    "render_size",
-    "styles",
-    "split_seed",
 ];
 
+/// What is for the corpus' drawings or for a user's folder alone: part of the identity, though the squares of these tests
+/// are neither.
+const OF_OTHER_PICTURES: [&str; 3] = ["render_size", "styles", "split_seed"];
+
 fn is_free(key: &str) -> bool {
-    let last = key.rsplit('.').next().unwrap();
-    FREE.contains(&last)
+    let free = |name: &&str| key == *name || (name.starts_with('.') && key.ends_with(*name));
+    FREE.iter().any(free)
 }
 
 /// Settings whose every leaf matters: both targets, captioning, augmentation, clipping.
@@ -185,7 +187,9 @@ fn every_setting_of_the_tokenizer_is_obeyed_or_refused() {
             Err(refusal) if names(&refusal, &key) => {}
             Err(refusal) => wrong.push(format!("{key}: refused without its name: {refusal}")),
             Ok((weights, _)) if weights == plain && is_free(&key) => {}
-            Ok((weights, _)) if weights == plain => wrong.push(format!("{key}: ignored")),
+            Ok((weights, _)) if weights == plain && !OF_OTHER_PICTURES.contains(&key.as_str()) => {
+                wrong.push(format!("{key}: ignored"));
+            }
             Ok((_, identity)) if identity == config.identity() => {
                 wrong.push(format!("{key}: obeyed, and not part of the run's identity"));
             }
@@ -213,7 +217,7 @@ fn identified<T: serde::Serialize + serde::de::DeserializeOwned>(
             Err(refusal) if !names(&refusal, &key) => {
                 wrong.push(format!("{key}: refused without its name: {refusal}"));
             }
-            Ok(found) if found == plain && !is_free(&key) && !key.ends_with("evaluate_every") => {
+            Ok(found) if found == plain && !is_free(&key) => {
                 wrong.push(format!("{key}: not part of the run's identity"));
             }
             _ => {}

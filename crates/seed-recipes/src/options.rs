@@ -9,7 +9,7 @@ use seed_device::DeviceSpec;
 use seed_train::{Existing, RunDir, RunInfo, StopError, StopFlag};
 use serde::Serialize;
 
-use crate::error::RecipeError;
+use crate::{error::RecipeError, settings::OfPictures};
 
 /// What was asked for, whatever is trained.
 #[derive(Debug, Clone, Args)]
@@ -69,6 +69,35 @@ impl RunOptions {
         Ok(self.device.open()?)
     }
 
+    /// Names settings that were changed from what ships and decide nothing with the pictures that are trained on.
+    pub(crate) fn tell_without_effect(&self, asked: &OfPictures<'_>, shipped: &OfPictures<'_>) {
+        for key in self.without_effect(asked, shipped) {
+            let of = match self.data {
+                Some(_) => "the corpus' drawings; your own pictures are as they are",
+                None => "pictures of your own (--data); the corpus has a split of its own",
+            };
+            eprintln!("the setting `{key}` has no effect here: it is for {of}");
+        }
+    }
+
+    fn without_effect(
+        &self,
+        asked: &OfPictures<'_>,
+        shipped: &OfPictures<'_>,
+    ) -> impl Iterator<Item = &'static str> {
+        let own = self.data.is_some();
+        [
+            (
+                "render_size",
+                own && asked.render_size != shipped.render_size,
+            ),
+            ("styles", own && asked.styles != shipped.styles),
+            ("split_seed", !own && asked.split_seed != shipped.split_seed),
+        ]
+        .into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+    }
+
     /// The folder of the run `name`, which will write `outputs`.
     pub(crate) fn open_run(
         &self,
@@ -95,4 +124,44 @@ impl RunOptions {
 /// [`StopError`] if the program has a handler of its own.
 pub fn stop_on_ctrl_c() -> Result<StopFlag, StopError> {
     StopFlag::on_ctrl_c(seed_data::remove_partial_files)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use seed_data::Style;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: RunOptions,
+    }
+
+    fn without_effect(arguments: &[&str]) -> Vec<&'static str> {
+        let program = std::iter::once(&"program").chain(arguments);
+        let shipped = OfPictures {
+            render_size: 80,
+            styles: &[Style::Plain],
+            split_seed: 0,
+        };
+        let asked = OfPictures {
+            render_size: 96,
+            styles: &[],
+            split_seed: 7,
+        };
+        let options = Program::parse_from(program).options;
+        assert_eq!(options.without_effect(&shipped, &shipped).count(), 0);
+        options.without_effect(&asked, &shipped).collect()
+    }
+
+    #[test]
+    fn settings_of_other_pictures_are_named() {
+        assert_eq!(without_effect(&[]), ["split_seed"]);
+        assert_eq!(
+            without_effect(&["--data", "mine"]),
+            ["render_size", "styles"]
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! Settings as files: presets that ship, and what is laid over any settings.
 
+use seed_data::Style;
 use seed_train::ConfigError;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -65,6 +66,13 @@ pub(crate) fn without(settings: &impl Serialize, keys: &[&str]) -> Value {
         }
     }
     value
+}
+
+/// Settings that are for one kind of pictures: how the corpus' are drawn, how one's own are split.
+pub(crate) struct OfPictures<'a> {
+    pub(crate) render_size: u32,
+    pub(crate) styles: &'a [Style],
+    pub(crate) split_seed: u64,
 }
 
 fn parse_error(name: &str, source: toml::de::Error) -> ConfigError {

@@ -257,6 +257,9 @@ impl Optimizer {
     }
 
     /// Lets the moments of replaced rows begin anew. Parameters that were not announced are left alone.
+    ///
+    /// The count of steps, by which AdamW corrects the moments, stays the whole parameter's: late in a training a row's
+    /// first step afterwards is (1 − β₁)/√(1 − β₂) learning rates long (3.2 by default), where a fresh parameter's is one.
     pub(crate) fn forget(&mut self, replaced: Vec<ReplacedRows>) {
         for ReplacedRows { parameter, rows } in replaced {
             if let Some(forgotten) = self.forgotten.get(&parameter) {

@@ -1,4 +1,4 @@
-//! The tables for the terminal, at most 120 columns wide.
+//! The tables for the terminal, at most 120 columns wide unless a set's name is long.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{numbers::thousands, report::terminal::targets, set_name::SetName, share::Share};
 
+/// Columns that names have; more if one is longer.
 const NAME: usize = 42;
 /// Lengths of what was not well formed that are named.
 const LENGTHS: usize = 2;
@@ -141,36 +142,45 @@ fn code_perplexity(report: &LanguageReport) -> String {
 /// Rows under heads of a width each; a width of 0 is as wide as its text, and stands last.
 struct Table<'a> {
     heads: &'a [(&'a str, usize)],
-    rows: String,
+    rows: Vec<(String, Vec<String>)>,
 }
 
 impl<'a> Table<'a> {
     fn new(heads: &'a [(&'a str, usize)]) -> Self {
-        let rows = String::new();
+        let rows = Vec::new();
         Self { heads, rows }
     }
 
     fn row(&mut self, name: &str, cells: &[Cell]) {
-        let texts: Vec<String> = cells.iter().map(Cell::text).collect();
-        let widths = self.heads.iter().map(|(_, width)| *width);
-        line(
-            &mut self.rows,
-            name,
-            widths.zip(texts.iter().map(|text| &**text)),
-        );
+        let texts = cells.iter().map(Cell::text).collect();
+        self.rows.push((name.to_owned(), texts));
     }
 
+    /// A line of its own over the rows that follow.
     fn group(&mut self, name: &str) {
-        line(&mut self.rows, name, []);
+        self.rows.push((name.to_owned(), Vec::new()));
     }
 
     /// The whole table; nothing without rows.
     fn under(self, title: &str) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
+        let beside_cells = self.rows.iter().filter(|(_, cells)| !cells.is_empty());
+        let longest = beside_cells.map(|(name, _)| name.chars().count()).max();
+        let names = longest.map_or(NAME, |longest| NAME.max(longest + 1));
+        let heads = self.heads.iter().map(|(head, _)| (*head).to_owned());
         let mut out = String::new();
-        if !self.rows.is_empty() {
-            let heads = self.heads.iter().map(|(head, width)| (*width, *head));
-            line(&mut out, title, heads);
-            out += &self.rows;
+        for (name, cells) in [(title.to_owned(), heads.collect())]
+            .iter()
+            .chain(&self.rows)
+        {
+            let mut line = format!("{name:<names$}");
+            for ((_, width), cell) in self.heads.iter().zip(cells) {
+                let _ = write!(line, "{cell:>width$}");
+            }
+            out.push_str(line.trim_end());
+            out.push('\n');
         }
         out
     }
@@ -202,13 +212,4 @@ fn set(name: &SetName, count: usize) -> String {
         concepts,
     } = name;
     format!("{split} {source}, {concepts} ({})", thousands(count as u64))
-}
-
-fn line<'a>(out: &mut String, name: &str, cells: impl IntoIterator<Item = (usize, &'a str)>) {
-    let mut text = format!("{name:<NAME$}");
-    for (width, cell) in cells {
-        let _ = write!(text, "{cell:>width$}");
-    }
-    out.push_str(text.trim_end());
-    out.push('\n');
 }

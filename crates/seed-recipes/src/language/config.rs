@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::recipe::Task;
 use crate::{
     error::RecipeError,
-    settings::{overlay, preset, without},
+    settings::{OfPictures, overlay, preset, without},
 };
 
 /// What the language model reads in the place of an image.
@@ -125,6 +125,15 @@ pub struct LmTrainingConfig {
 }
 
 impl LmTrainingConfig {
+    /// Those that are for one kind of pictures.
+    pub(crate) fn of_pictures(&self) -> OfPictures<'_> {
+        OfPictures {
+            render_size: self.render_size,
+            styles: &self.styles,
+            split_seed: self.split_seed,
+        }
+    }
+
     /// The default run of `train_lm`: both phases at nano size (`presets/nano-lm.toml`).
     ///
     /// # Errors

@@ -100,6 +100,11 @@ impl LmRun {
     ) -> Result<RunOutcome<LanguageReport>, RecipeError> {
         let started = std::time::Instant::now();
         let config = self.settings()?;
+        if progress != ProgressMode::Quiet {
+            let shipped = LmTrainingConfig::nano()?;
+            self.options
+                .tell_without_effect(&config.of_pictures(), &shipped.of_pictures());
+        }
         let seed = config.image_to_text.train.seed;
         let baseline = self
             .baseline

@@ -14,7 +14,7 @@ use super::stage_one::{Positives, Similarity};
 use crate::{
     error::RecipeError,
     frozen::{FrozenParts, ImageEmbedding},
-    settings::{overlay, preset, without},
+    settings::{OfPictures, overlay, preset, without},
 };
 
 /// Settings of a tokenizer's training, from nothing to codes.
@@ -77,6 +77,15 @@ pub enum StageOneStart {
 }
 
 impl TokenizerTrainingConfig {
+    /// Those that are for one kind of pictures.
+    pub(crate) fn of_pictures(&self) -> OfPictures<'_> {
+        OfPictures {
+            render_size: self.render_size,
+            styles: &self.styles,
+            split_seed: self.split_seed,
+        }
+    }
+
     /// The default run: both stages at nano size (`presets/nano-tokenizer.toml`).
     ///
     /// # Errors

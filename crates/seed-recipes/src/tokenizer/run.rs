@@ -96,6 +96,11 @@ impl TokenizerRun {
     ) -> Result<RunOutcome<Report>, RecipeError> {
         let started = std::time::Instant::now();
         let config = self.settings()?;
+        if progress != ProgressMode::Quiet {
+            let shipped = TokenizerTrainingConfig::nano()?;
+            self.options
+                .tell_without_effect(&config.of_pictures(), &shipped.of_pictures());
+        }
         let cache = self.options.cache()?;
         let corpus = Corpus::embedded()?;
         let splits = match &self.options.data {
