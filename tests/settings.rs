@@ -159,8 +159,11 @@ fn every_setting_of_the_tokenizer_is_obeyed_or_refused() {
         ("scale", json!([0.2, 0.4])),
         ("ratio", json!([0.5, 0.6])),
         ("kind", json!("per-epoch")),
-        ("styles", json!([])),
-        ("targets", json!([])),
+        ("styles", json!(["plain"])),
+        (
+            "targets",
+            json!([{ "score": "lost_by_codes", "set": "held out", "at_most": 3.3 }]),
+        ),
         (
             "rate_multipliers",
             json!([{ "pattern": "bias$", "factor": 0.0 }]),
@@ -245,7 +248,7 @@ fn every_setting_of_the_language_model_is_identified() {
         ("filter", json!("bilinear")),
         ("scale", json!([0.2, 0.4])),
         ("ratio", json!([0.5, 0.6])),
-        ("styles", json!([])),
+        ("styles", json!(["plain"])),
         ("kind", json!("per-epoch")),
         (
             "rate_multipliers",
@@ -269,7 +272,7 @@ fn every_setting_of_the_frozen_parts_is_identified() {
         ("scale", json!([0.2, 0.4])),
         ("ratio", json!([0.5, 0.6])),
         ("kind", json!("per-epoch")),
-        ("styles", json!([])),
+        ("styles", json!(["plain"])),
         (
             "rate_multipliers",
             json!([{ "pattern": "bias$", "factor": 0.0 }]),

@@ -46,6 +46,7 @@ pub(crate) fn changed<T: Serialize + DeserializeOwned>(
         place = place.get_mut(part).unwrap();
     }
     let other = others.iter().find(|(suffix, _)| key.ends_with(suffix));
+    let before = place.clone();
     *place = match (other, place.clone()) {
         (Some((_, other)), _) => other.clone(),
         (None, Value::Bool(value)) => json!(!value),
@@ -57,6 +58,10 @@ pub(crate) fn changed<T: Serialize + DeserializeOwned>(
         },
         (None, other) => panic!("{key}: what else than {other} could it be?"),
     };
+    assert_ne!(
+        *place, before,
+        "{key}: a change that is none proves nothing"
+    );
     // As a file: numbers that were not finite are no JSON, and errors name the key as they do for users.
     let text = toml::to_string(&without_nulls(value)).unwrap();
     match toml::from_str(&text) {
