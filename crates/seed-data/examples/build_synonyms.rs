@@ -22,17 +22,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use seed_data::{Concept, Corpus, blip_caption};
+use seed_data::{Concept, Corpus, REMARKS, blip_caption};
 
-/// Marks of words that nobody should be shown.
-const REMARKS: [&str; 6] = [
-    "offensive",
-    "disparaging",
-    "derogatory",
-    "obscene",
-    "vulgar",
-    "slur",
-];
 /// Words of definitions that say nothing about the thing.
 const GLUE: [&str; 10] = [
     "the", "and", "with", "for", "from", "any", "that", "which", "used", "not",

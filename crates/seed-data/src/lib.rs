@@ -30,7 +30,7 @@ pub use folder::{FolderOptions, FolderSet, pictures_below};
 pub use loader::{Batch, Batches, ItemContext, Loader, LoaderConfig, LoaderError, item_rng, order};
 pub use pair::PairSet;
 pub use picture::{Alpha, PictureOptions, decode_picture, read_picture};
-pub use prompts::{OtherWords, OtherWordsKind, is_training_prompt, wordnet_nouns};
+pub use prompts::{OtherWords, OtherWordsKind, REMARKS, is_training_prompt, wordnet_nouns};
 pub use questions::{Question, questions_about};
 pub use render::{Style, SvgError, render_svg};
 pub use split::Split;

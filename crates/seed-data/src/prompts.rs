@@ -32,7 +32,7 @@ const NOUNS: usize = 5000;
 /// Names the draw: another string would draw other nouns.
 const DRAW: &str = "seed wordnet nouns 1: ";
 /// What WordNet says of words that nobody should be shown.
-const REMARKS: [&str; 6] = [
+pub const REMARKS: [&str; 6] = [
     "offensive",
     "disparaging",
     "derogatory",
