@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("seed-device", &[]),
     ("seed-nn", &["seed-device"]),
     ("seed-files", &[]),
-    ("seed-weights", &["seed-files"]),
+    ("seed-weights", &["seed-device", "seed-files"]),
     ("seed-data", &["seed-files"]),
     ("seed-eval", &["seed-files"]),
     ("seed-encoders", &["seed-nn", "seed-weights"]),

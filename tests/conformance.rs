@@ -37,6 +37,16 @@ fn case<'a>(result: &'a KitResult, name: &str) -> &'a CaseResult {
 #[test]
 fn every_model_gives_the_reference_s_numbers() {
     let result = run(&kit(), &test_device(), |_| {});
+    // A line for `.ci/devices`.
+    let cases = result.cases.iter();
+    let worst = cases.filter_map(|case| Some((case.worst()?, &case.name)));
+    if let Some((worst, case)) = worst.max_by(|a, b| a.0.ratio().total_cmp(&b.0.ratio())) {
+        let (all, ratio) = (result.counts().comparisons, worst.ratio());
+        println!(
+            "worst of {all} comparisons: {case}, {}, {ratio:.2} of its tolerance",
+            worst.name
+        );
+    }
     assert!(result.passed(), "{}", result.table());
     assert_eq!(result.counts().skipped, 0, "{}", result.table());
     assert_eq!(result.cases.len(), CASES.len());

@@ -11,10 +11,10 @@ use seed::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::noise::uniform_rows;
 use crate::{
     from_pixels::FromPixels,
     machine,
-    noise::uniform_rows,
     steps::{scratch_run, timed_steps, to_measure},
 };
 

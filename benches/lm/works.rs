@@ -5,13 +5,13 @@ use std::{fmt, path::PathBuf, time::Instant};
 use burn::{
     module::Module,
     optim::GradientsParams,
-    tensor::{DType, Device, Tensor},
+    tensor::{DType, Device, Int, Tensor},
 };
 use clap::ValueEnum;
 use seed::{
     device::fused::EIGHT_BIT_BLOCK,
     lm::{
-        Adapter, Layout, Opt, OptConfig, Sequence, SequenceBatch,
+        Adapter, CausalLm, KvCache, Layout, Opt, OptConfig, Sequence, SequenceBatch,
         generation::{GenerationConfig, Prompt, generate_with},
         log_likelihoods,
     },
@@ -31,6 +31,10 @@ pub(crate) enum Work {
     #[value(name = "train-125m")]
     #[serde(rename = "train-125m")]
     Train125m,
+    /// Step of an adapter on a model of OPT-2.7B's size, in half precision: for a GPU.
+    #[value(name = "train-2.7b")]
+    #[serde(rename = "train-2.7b")]
+    Train2700m,
     /// Token after token from a model of OPT-125m's size.
     #[value(name = "decode-125m")]
     #[serde(rename = "decode-125m")]
@@ -46,13 +50,19 @@ impl Work {
         match self {
             Self::TrainNano => "train-nano",
             Self::Train125m => "train-125m",
+            Self::Train2700m => "train-2.7b",
             Self::Decode125m => "decode-125m",
             Self::Decode2700m => "decode-2.7b",
         }
     }
 
     pub(crate) fn trains(self) -> bool {
-        matches!(self, Self::TrainNano | Self::Train125m)
+        matches!(self, Self::TrainNano | Self::Train125m | Self::Train2700m)
+    }
+
+    /// Whether the model is the largest, of which only the peer has room for f32.
+    pub(crate) fn large(self) -> bool {
+        matches!(self, Self::Train2700m | Self::Decode2700m)
     }
 
     /// The model's folder.
@@ -60,7 +70,7 @@ impl Work {
         match self {
             Self::TrainNano => "nano",
             Self::Train125m | Self::Decode125m => "125m",
-            Self::Decode2700m => "2.7b",
+            Self::Train2700m | Self::Decode2700m => "2.7b",
         }
     }
 
@@ -69,7 +79,7 @@ impl Work {
         let config = match self {
             Self::TrainNano => OptConfig::nano(),
             Self::Train125m | Self::Decode125m => OptConfig::opt_125m(),
-            Self::Decode2700m => OptConfig::opt_2_7b(),
+            Self::Train2700m | Self::Decode2700m => OptConfig::opt_2_7b(),
         };
         if tiny {
             return OptConfig::pre_norm(512, 64, 2, 4).with_max_length(128);
@@ -82,6 +92,7 @@ impl Work {
         match self {
             Self::TrainNano => [64, 44],
             Self::Train125m => [4, 64],
+            Self::Train2700m => [16, 128],
             Self::Decode125m | Self::Decode2700m => [1, 32],
         }
     }
@@ -108,9 +119,13 @@ impl Kept {
         }
     }
 
-    /// Whether the weights are other numbers than those of the files, which hold f16.
-    pub(crate) fn rounds(self) -> bool {
-        matches!(self, Self::Bf16 | Self::Q8)
+    /// Half precision, if it is one.
+    pub(crate) fn half(self) -> Option<DType> {
+        match self {
+            Self::F16 => Some(DType::F16),
+            Self::Bf16 => Some(DType::BF16),
+            Self::F32 | Self::Q8 => None,
+        }
     }
 }
 
@@ -164,7 +179,25 @@ pub(crate) struct Spec {
     pub(crate) clip: f64,
     /// Whether dropout is on.
     pub(crate) chance: bool,
+    /// Where PyTorch computes: `cpu` or `cuda`.
+    pub(crate) peer_device: String,
+    /// Whether we compute in the half precision that weights are kept in, which is what a GPU is for. Otherwise each
+    /// weight is widened for its product.
+    pub(crate) in_halves: bool,
     pub(crate) threads: usize,
+}
+
+impl Spec {
+    /// Type of our activations.
+    fn activations(&self) -> DType {
+        let half = self.in_halves.then(|| self.kept.half()).flatten();
+        half.unwrap_or(DType::F32)
+    }
+
+    /// Whether our numbers are not those of the files, which hold f16, computed with in f32.
+    pub(crate) fn rounds(&self) -> bool {
+        matches!(self.kept, Kept::Bf16 | Kept::Q8) || self.activations() != DType::F32
+    }
 }
 
 /// What a competitor says: one line of JSON on its standard output.
@@ -183,8 +216,10 @@ pub(crate) struct Answer {
     pub(crate) ms: Vec<f64>,
     /// Peak memory before the first weight was read: the program and its libraries.
     pub(crate) base_mb: Option<f64>,
-    /// Peak memory at the end.
+    /// Peak memory at the end; on a GPU, the card's that was reserved.
     pub(crate) peak_mb: Option<f64>,
+    /// Bytes a second that a copy on the peer's card reads and writes.
+    pub(crate) bandwidth: Option<f64>,
 }
 
 /// Does one work.
@@ -247,7 +282,7 @@ fn train(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
         let begun = Instant::now();
         let mut model = base.clone();
         adapter.clone().attach(model.linears_mut())?;
-        let loss = losses(&model, &batch, &layout, device).mean();
+        let loss = losses(&model, &batch, &layout, spec.activations()).mean();
         let gradients = GradientsParams::from_grads(loss.backward(), &adapter);
         let norm = global_norm(&adapter, &gradients).ok_or("no gradients")?;
         let gradients = clip_by_norm(&adapter, gradients, norm.clone(), spec.clip);
@@ -265,7 +300,10 @@ fn train(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
 
 /// Greedy texts after one prompt.
 fn decode(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
-    let model = load(spec, device)?;
+    let model = InType {
+        opt: load(spec, device)?,
+        activations: spec.activations(),
+    };
     let config = GenerationConfig::greedy(spec.tokens, None);
     let mut answer = Answer::default();
     for run in 0..spec.warmup + spec.steps {
@@ -289,9 +327,9 @@ fn decode(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
         ids: [&*spec.ids[0], &*answer.tokens].concat(),
         target: spec.ids[0].len(),
     };
-    let config = model.config();
+    let config = model.opt.config();
     let batch = SequenceBatch::padded(&[said], config.pad, config.max_length)?;
-    answer.losses = losses(&model, &batch, &batch.layout(device), device)
+    answer.losses = losses(&model.opt, &batch, &batch.layout(device), model.activations)
         .into_data()
         .iter::<f64>()
         .collect();
@@ -299,9 +337,47 @@ fn decode(spec: &Spec, device: &Device) -> Result<Answer, BoxError> {
 }
 
 /// What each target costs.
-fn losses(model: &Opt, batch: &SequenceBatch, layout: &Layout, device: &Device) -> Tensor<1> {
+fn losses(model: &Opt, batch: &SequenceBatch, layout: &Layout, activations: DType) -> Tensor<1> {
+    let device = &model.device();
     let [places, targets] = batch.targets(device);
-    let hidden = model.forward(model.embed(batch.ids(device)), layout);
+    let embeddings = model.embed(batch.ids(device)).cast(activations);
+    let hidden = model.forward(embeddings, layout);
     let hidden = hidden.flatten::<2>(0, 1).select(0, places);
-    log_likelihoods(model.logits(hidden), targets).neg()
+    log_likelihoods(model.logits(hidden.cast(DType::F32)), targets).neg()
+}
+
+/// A model whose activations have a type of their own; scores are f32.
+struct InType {
+    opt: Opt,
+    activations: DType,
+}
+
+impl CausalLm for InType {
+    fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.opt.embed(ids).cast(self.activations)
+    }
+
+    fn step(
+        &self,
+        embeddings: Tensor<3>,
+        mask: Option<Tensor<2, Int>>,
+        cache: &mut KvCache,
+    ) -> Tensor<2> {
+        let [batch, new, width] = embeddings.dims();
+        let hidden = self.opt.forward_cached(embeddings, mask, cache);
+        let last = hidden.narrow(1, new - 1, 1).reshape([batch, width]);
+        self.opt.logits(last.cast(DType::F32))
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.opt.config().vocab_size
+    }
+
+    fn config(&self) -> &OptConfig {
+        self.opt.config()
+    }
+
+    fn device(&self) -> Device {
+        self.opt.device()
+    }
 }

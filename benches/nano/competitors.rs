@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::Path, process::Command};
 
 use seed::{device::DeviceSpec, train::BoxError};
 
-use crate::works::{Answer, Work};
+use super::works::{Answer, Work};
 
 /// Who does a work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,13 +86,13 @@ impl Competitor {
     ) -> Result<Command, BoxError> {
         let mut command = match self {
             Self::PyTorch { python, device } => {
-                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/nano.py");
+                let script = crate::repository().join("benches/peers/nano.py");
                 let mut command = Command::new(python);
                 command.arg(script).arg(spec).args([work.name(), device]);
                 command
             }
             Self::Burn(device) => {
-                let mut command = Command::new(std::env::current_exe()?);
+                let mut command = crate::this_program("nano")?;
                 command.arg("--child").arg(spec);
                 command.args(["--works", work.name(), "--devices", &device.to_string()]);
                 command

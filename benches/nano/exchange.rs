@@ -39,7 +39,8 @@ use seed::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{steps::to_measure, works::clip_trainee_keys};
+use super::works::clip_trainee_keys;
+use crate::steps::to_measure;
 
 /// Pairs whose frozen outputs are computed: enough for a batch of each stage and a loader's shuffle.
 const PAIRS: usize = 512;

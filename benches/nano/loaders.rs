@@ -12,11 +12,11 @@ use seed::{
     train::{BoxError, MetricsLine, ProgressMode, Recipe, TrainConfig, Trainer, read_metrics},
 };
 
-use crate::{
+use super::{
     exchange::{Data, Spec},
-    steps::scratch_run,
     works::{self, Answer, LoaderAnswer, Work},
 };
+use crate::steps::scratch_run;
 
 /// How long a loader runs alone.
 const ALONE: Duration = Duration::from_secs(2);

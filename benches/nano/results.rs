@@ -10,13 +10,12 @@ use std::{
 use seed::train::BoxError;
 use serde::Serialize;
 
-use crate::{
+use super::{
     competitors::Competitor,
     exchange::Spec,
-    machine::Machine,
-    median::median,
     works::{Answer, Work},
 };
+use crate::{machine::Machine, median::median};
 
 /// Stage II from the cache must be so many times faster than from pixels.
 const CACHE_TARGET: f64 = 5.0;

@@ -1,6 +1,6 @@
 //! First the answer: competitors must compute the same numbers before their times mean anything.
 
-use crate::works::{Answer, Work};
+use super::works::{Answer, Work};
 
 /// What is compared of a training step; accuracies and the like jump where rounding decides.
 const TERMS: [&str; 7] = [

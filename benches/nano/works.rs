@@ -23,8 +23,8 @@ use seed::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::exchange::{Batches, Spec, fetch};
 use crate::{
-    exchange::{Batches, Spec, fetch},
     from_pixels::{FromPixels, stack},
     steps::{scratch_run, timed_steps},
 };
@@ -177,7 +177,7 @@ pub(crate) fn run(
             };
             train(&recipe, model, &spec.clip.train, spec, folder, batch)
         }
-        Work::Loader => crate::loaders::run(spec, folder, device),
+        Work::Loader => super::loaders::run(spec, folder, device),
     }
 }
 

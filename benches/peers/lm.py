@@ -19,7 +19,24 @@ DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "q
 
 
 def read(spec, **options):
-    return OPTForCausalLM.from_pretrained(spec["model"], dtype=DTYPES[spec["kept"]], **options)
+    model = OPTForCausalLM.from_pretrained(spec["model"], dtype=DTYPES[spec["kept"]], **options)
+    return model.to(spec["peer_device"])
+
+
+def on_card(spec):
+    """The card's reserved memory, and what a copy on it reads and writes in a second; empty on a processor."""
+    if spec["peer_device"] != "cuda":
+        return {}
+    peak = torch.cuda.max_memory_reserved() / 1e6
+    source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    target, times = torch.empty_like(source), []
+    for _ in range(5):
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        target.copy_(source)
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - begun)
+    return {"base_mb": 0.0, "peak_mb": peak, "bandwidth": 2 * source.numel() / min(times)}
 
 
 def train(spec):
@@ -34,7 +51,7 @@ def train(spec):
                 module.p = 0.0
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=spec["rate"], weight_decay=0.0)
-    ids = torch.tensor(spec["ids"])
+    ids = torch.tensor(spec["ids"], device=spec["peer_device"])
     losses, norms, ms = [], [], []
     for step in range(spec["warmup"] + spec["steps"]):
         begun = time.perf_counter()
@@ -59,7 +76,7 @@ def decode(spec):
         model = torch.ao.quantization.quantize_dynamic(model, layers, dtype=torch.qint8, inplace=True)
         # As with us: the head, tied to the table of words, stays.
         model.lm_head = head
-    prompt = torch.tensor(spec["ids"])
+    prompt = torch.tensor(spec["ids"], device=spec["peer_device"])
     first, ms = [], []
     for run in range(spec["warmup"] + spec["steps"]):
         begun = time.perf_counter()
@@ -72,7 +89,7 @@ def decode(spec):
             if run >= spec["warmup"]:
                 (ms if len(found) > 1 else first).append(1e3 * (now - begun))
             begun = now
-    said = torch.cat([prompt, torch.tensor([found])], dim=1)
+    said = torch.cat([prompt, torch.tensor([found], device=prompt.device)], dim=1)
     likelihoods = model(input_ids=said).logits[:, prompt.shape[1] - 1 : -1].float().log_softmax(-1)
     losses = -likelihoods[0].gather(1, said[0, prompt.shape[1] :, None])
     return {"tokens": found, "losses": losses.flatten().tolist(), "first_ms": first, "ms": ms}
@@ -83,7 +100,7 @@ def main():
     torch.set_num_threads(spec["threads"])
     base = memory("VmHWM")
     answer = (train if spec["work"].startswith("train") else decode)(spec)
-    print(json.dumps({**answer, "base_mb": base, "peak_mb": memory("VmHWM")}))
+    print(json.dumps({**answer, "base_mb": base, "peak_mb": memory("VmHWM"), **on_card(spec)}))
 
 
 if __name__ == "__main__":

@@ -248,6 +248,18 @@ fn devices_say_how_to_get_the_others() {
 }
 
 #[test]
+fn devices_say_what_they_can_do() {
+    let listed = ok(&["devices", "--verbose"]);
+    let flex = listed
+        .lines()
+        .find(|line| line.trim_start().starts_with("flex"));
+    let flex = flex.expect("a line of flex");
+    for ability in ["f32, f16, bf16", "yes", "CPU", "ready (default)"] {
+        assert!(flex.contains(ability), "{ability}: {flex}");
+    }
+}
+
+#[test]
 fn cost_knows_the_papers_sizes() {
     let shown = ok(&["cost", "--preset", "seed-v1"]);
     assert!(shown.contains("985,894,528"), "{shown}");

@@ -32,6 +32,16 @@ impl Precision {
             Self::Bf16 => DType::BF16,
         }
     }
+
+    /// The precision of Burn's type, if it is one.
+    pub fn of(dtype: DType) -> Option<Self> {
+        match dtype {
+            DType::F32 => Some(Self::F32),
+            DType::F16 => Some(Self::F16),
+            DType::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
 }
 
 /// The text names no precision.

@@ -16,8 +16,12 @@ mod dtype;
 pub mod fused;
 mod open;
 mod spec;
+mod support;
+mod test_device;
 
 pub use burn::tensor::Device;
 pub use dtype::{Precision, UnknownPrecision};
-pub use open::{compiled_backends, seed, step_seed, test_device};
+pub use open::{compiled_backends, seed, step_seed};
 pub use spec::{DeviceError, DeviceSpec};
+pub use support::{Support, part};
+pub use test_device::{left_out, test_device, test_precisions};

@@ -103,19 +103,6 @@ pub fn step_seed(run_seed: u64, step: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The device that the test suite runs on: `SEED_TEST_DEVICE`, or `flex`.
-///
-/// # Panics
-///
-/// Panics if the variable names a device that cannot be opened, with the reason.
-pub fn test_device() -> Device {
-    let text = std::env::var("SEED_TEST_DEVICE").unwrap_or_else(|_| "flex".to_owned());
-    match text.parse::<DeviceSpec>().and_then(DeviceSpec::open) {
-        Ok(device) => device,
-        Err(error) => panic!("SEED_TEST_DEVICE: {error}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

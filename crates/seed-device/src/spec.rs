@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Precision;
+
 /// A device as a user writes it, not yet opened.
 ///
 /// Parses from and prints as `flex`, `ndarray`, `libtorch`, `libtorch:cuda:N`, `cuda:N` (`cuda` is
@@ -55,6 +57,19 @@ pub enum DeviceError {
         device: DeviceSpec,
         /// What to install or check.
         hint: String,
+    },
+    /// The device has no numbers of this type.
+    #[error(
+        "device `{device}` does not compute in {precision}: choose {}, or another device (`seed devices --verbose`)",
+        has.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+    )]
+    Precision {
+        /// The device, as it calls itself.
+        device: String,
+        /// What was asked for.
+        precision: Precision,
+        /// What it has.
+        has: Vec<Precision>,
     },
 }
 

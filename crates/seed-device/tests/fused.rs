@@ -1,12 +1,19 @@
 //! The fused operations against Burn's own, forward and backward, on `SEED_TEST_DEVICE`.
 
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData, activation, module};
-use seed_device::{fused, test_device};
+use seed_device::{Precision, fused, left_out, test_device, test_precisions};
 
 fn device() -> Device {
     let device = test_device().autodiff();
     seed_device::seed(&device, 7);
     device
+}
+
+/// The types in which weights can be kept.
+fn dtypes(device: &Device) -> Vec<DType> {
+    let all = [Precision::F32, Precision::F16, Precision::Bf16];
+    let has = test_precisions(device, &all);
+    has.into_iter().map(Precision::dtype).collect()
 }
 
 /// Normal values of a few deviations, made anew from the same numbers for each side of a comparison.
@@ -245,6 +252,7 @@ fn linear_equals_burns_with_all_three_gradients() {
 #[test]
 fn a_few_rows_by_a_weight_of_any_type_equal_the_general_product() {
     let device = device();
+    let kept = dtypes(&device);
     for (rows, input, output) in [
         (1, 1, 1),
         (1, 7, 515),
@@ -256,7 +264,7 @@ fn a_few_rows_by_a_weight_of_any_type_equal_the_general_product() {
         let lies = Tensor::<2>::from_data(normal([input, output], &device), &device);
         let turned = Tensor::<2>::from_data(normal([output, input], &device), &device);
         let bias = Tensor::<1>::from_data(normal([output], &device), &device);
-        for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for dtype in kept.clone() {
             // Rounded to what is kept, so that nothing but the order of additions may differ.
             for weight in [
                 lies.clone().cast(dtype),
@@ -278,6 +286,7 @@ fn a_few_rows_by_a_weight_of_any_type_equal_the_general_product() {
 #[test]
 fn frozen_weights_of_any_type_pass_the_gradient_on() {
     let device = device();
+    let kept = dtypes(&device);
     // Few rows and many; the weight of the last is widened in several tasks, which leave a rest.
     for [rows, input, output] in [[3, 17, 5], [9, 17, 5], [70, 130, 637]] {
         let (x, weights) = (
@@ -287,7 +296,7 @@ fn frozen_weights_of_any_type_pass_the_gradient_on() {
         let bias = Tensor::<1>::from_data(normal([output], &device), &device);
         let lies = Tensor::<2>::from_data(normal([input, output], &device), &device);
         let turned = Tensor::<2>::from_data(normal([output, input], &device), &device);
-        for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for dtype in kept.clone() {
             for weight in [
                 lies.clone().cast(dtype),
                 turned.clone().cast(dtype).transpose(),
@@ -335,7 +344,11 @@ fn halves_give_what_f32_gives_within_their_precision() {
             fused::linear(x, weight, vector(dtype))
         }),
     ];
-    for (dtype, tolerance) in [(DType::F16, 1e-2), (DType::BF16, 8e-2)] {
+    for precision in test_precisions(&device, &[Precision::F16, Precision::Bf16]) {
+        let (dtype, tolerance) = match precision {
+            Precision::F16 => (DType::F16, 1e-2),
+            _ => (DType::BF16, 8e-2),
+        };
         for (name, operation) in operations {
             let run = |dtype| {
                 run::<3>(&x, &weights, &device, |x| {
@@ -412,6 +425,7 @@ fn eight_bit_products_are_those_of_the_rounded_weight() {
     let device = device();
     let plain = device.clone().inner();
     if !fused::keeps_eight_bit(&plain) {
+        left_out(&plain, "weights in 8 bits");
         return;
     }
     // Rests of rows and of columns beyond a task's; one to six rows, of which the last are too many for the kernel.

@@ -14,7 +14,7 @@ use burn::{
         conv::{Conv2d, Conv2dConfig},
     },
     tensor::{
-        Device, Tensor,
+        DType, Device, Tensor,
         module::interpolate,
         ops::{InterpolateMode, InterpolateOptions},
     },
@@ -138,9 +138,16 @@ impl EvaVit {
     /// - images: `[batch, 3, image_size, image_size]`, normalised with CLIP's mean and deviation
     /// - output: `[batch, 1 + patches, width]`
     pub fn forward(&self, images: Tensor<4>) -> Tensor<3> {
+        self.forward_in(images, DType::F32)
+    }
+
+    /// As [`Self::forward`], with the activations of the blocks and the output in the type `activations`.
+    pub fn forward_in(&self, images: Tensor<4>, activations: DType) -> Tensor<3> {
         self.blocks
             .iter()
-            .fold(self.embed(images), |x, block| block.forward(x))
+            .fold(self.embed(images).cast(activations), |x, block| {
+                block.forward(x)
+            })
     }
 
     /// Patches projected, class token prepended, positions added: what enters the first block.

@@ -103,10 +103,11 @@ impl CausalQFormer {
     ///
     /// # Shapes
     ///
-    /// - image_tokens: `[batch, tokens, context_width]`, the image tower's output
+    /// - image_tokens: `[batch, tokens, context_width]`, the image tower's output, in the type to compute in
     /// - output: `[batch, queries, width]`
     pub fn forward(&self, image_tokens: Tensor<3>) -> Tensor<3> {
         let queries = self.queries(image_tokens.dims()[0]);
+        let queries = queries.cast(image_tokens.dtype());
         let context = self.ln_vision.forward(image_tokens);
         self.q_former
             .forward_queries(queries, context, self.attention)

@@ -72,9 +72,10 @@ impl BlockStack {
     ///
     /// - input, output: `[batch, positions, width]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let positions = self.pos_embed.val().cast(x.dtype());
         self.blocks
             .iter()
-            .fold(x + self.pos_embed.val(), |x, block| block.forward(x))
+            .fold(x + positions, |x, block| block.forward(x))
     }
 }
 

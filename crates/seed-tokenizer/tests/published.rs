@@ -101,6 +101,8 @@ fn the_shipped_tokenizer_loads_whole_in_each_precision() {
     assert_eq!(report.unused, Vec::<String>::new());
     let codes = model.encode(images.clone()).into_data();
     // The file holds f16: kept so, the same numbers enter every product.
-    let (half, _) = published.load(&device, DType::F16).unwrap();
-    assert_eq!(half.encode(images).into_data(), codes);
+    for kept in seed_device::test_precisions(&device, &[seed_device::Precision::F16]) {
+        let (half, _) = published.load(&device, kept.dtype()).unwrap();
+        assert_eq!(half.encode(images.clone()).into_data(), codes);
+    }
 }

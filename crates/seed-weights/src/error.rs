@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use burn::tensor::DType;
+use seed_device::DeviceError;
 
 use crate::layout::MAX_HEADER;
 
@@ -139,6 +140,14 @@ pub enum WeightsError {
         name: String,
         /// The type that was asked for.
         dtype: DType,
+    },
+    /// The module's device has no numbers of the type that was asked for.
+    #[error("{name}: {source}")]
+    Device {
+        /// File or resource name.
+        name: String,
+        /// What the device lacks.
+        source: DeviceError,
     },
     /// Two parameters of a module have the same key, so that a file could hold one alone.
     #[error("{name}: two parameters have the key `{key}`; correct the key map")]

@@ -7,6 +7,8 @@ use burn::{
     tensor::{DType, Tensor, TensorData},
 };
 
+use seed_device::Precision;
+
 use crate::{
     checkpoint::Checkpoint,
     elements::is_weight_type,
@@ -110,7 +112,8 @@ pub fn load<M: Module>(
 /// # Errors
 ///
 /// Those of [`load`], [`WeightsError::Precision`] for another type, and
-/// [`WeightsError::OutOfRange`] for values that f16 cannot hold.
+/// [`WeightsError::OutOfRange`] for values that f16 cannot hold, [`WeightsError::Device`] if the module's device has no
+/// such numbers.
 pub fn load_as<M: Module>(
     module: M,
     checkpoint: &Checkpoint,
@@ -122,6 +125,16 @@ pub fn load_as<M: Module>(
             name: checkpoint.name().to_owned(),
             dtype,
         });
+    }
+    if let Some(precision) = Precision::of(dtype) {
+        for device in module.devices() {
+            precision
+                .require_on(&device)
+                .map_err(|source| WeightsError::Device {
+                    name: checkpoint.name().to_owned(),
+                    source,
+                })?;
+        }
     }
     let plan = plan(&module, checkpoint, keys)?;
     let mut report = LoadReport::default();

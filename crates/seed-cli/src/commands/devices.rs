@@ -1,8 +1,8 @@
-//! `seed devices`: what is compiled in, and what is found.
+//! `seed devices`: what is compiled in, what is found, and what it can do.
 
 use clap::Args;
 use comfy_table::{Table, presets::NOTHING};
-use seed_device::DeviceSpec;
+use seed_device::{DeviceSpec, Support};
 
 use crate::outcome::{Outcome, Status};
 
@@ -11,15 +11,20 @@ use crate::outcome::{Outcome, Status};
 #[command(after_help = "\
 Examples:
   seed devices
+  seed devices --verbose              # also precisions, 8-bit weights, and the part behind a device
   seed tokenize cat.png --device libtorch")]
 pub(crate) struct Arguments {}
 
 impl Arguments {
     #[expect(clippy::unused_self)] // Every command is called in the same way.
-    pub(crate) fn run(&self) -> Outcome {
+    pub(crate) fn run(&self, verbose: bool) -> Outcome {
         let mut table = Table::new();
         table.load_preset(NOTHING);
-        table.set_header(["device", "feature", "state"]);
+        let mut header = vec!["device", "feature", "state"];
+        if verbose {
+            header.splice(2..2, ["precisions", "8-bit weights", "part"]);
+        }
+        table.set_header(header);
         for spec in [
             DeviceSpec::Flex,
             DeviceSpec::NdArray,
@@ -28,12 +33,29 @@ impl Arguments {
             DeviceSpec::Cuda(0),
             DeviceSpec::Wgpu,
         ] {
-            let state = match spec.open() {
+            let opened = spec.open();
+            let state = match &opened {
                 Ok(_) if spec == DeviceSpec::default() => "ready (default)".to_owned(),
                 Ok(_) => "ready".to_owned(),
                 Err(error) => error.to_string(),
             };
-            table.add_row([spec.to_string(), spec.feature().to_owned(), state]);
+            let mut row = vec![spec.to_string(), spec.feature().to_owned(), state];
+            if verbose {
+                let abilities = opened.map_or_else(
+                    |_| Default::default(),
+                    |device| {
+                        let support = Support::of(&device);
+                        let precisions = support.precisions();
+                        let precisions: Vec<_> =
+                            precisions.iter().map(ToString::to_string).collect();
+                        let eight_bit = if support.eight_bit { "yes" } else { "no" };
+                        let part = seed_device::part(&device).unwrap_or_else(|| "CPU".to_owned());
+                        [precisions.join(", "), eight_bit.to_owned(), part]
+                    },
+                );
+                row.splice(2..2, abilities);
+            }
+            table.add_row(row);
         }
         crate::output::to_stdout(format!("{table}\n").as_bytes())?;
         Ok(Status::Done)

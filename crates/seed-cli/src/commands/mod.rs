@@ -34,7 +34,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Convert(arguments) => arguments.run(cli.quiet),
         Command::Parity(arguments) => arguments.run(cli.quiet),
         Command::Cost(arguments) => arguments.run(),
-        Command::Devices(arguments) => arguments.run(),
+        Command::Devices(arguments) => arguments.run(cli.verbose > 0),
         Command::Completions(arguments) => arguments.run(Cli::command()),
         Command::Man(arguments) => arguments.run(Cli::command()),
     }

@@ -157,6 +157,10 @@ pub fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
     let [input, output] = weight.dims();
     let rows = shape.num_elements() / input.max(1);
     shape[D - 1] = output;
+    if rows == 0 {
+        // Burn's ndarray divides by their number.
+        return Tensor::zeros(shape, (&x.device(), x.dtype()));
+    }
     let eight_bit = is_eight_bit(weight.dtype());
     let (x, weight) = (
         x.reshape([rows, input]).into_dispatch(),

@@ -41,6 +41,10 @@ impl LayerCache {
         let range = self.length..self.length + new;
         self.length += new;
         let append = |all: &mut Tensor<4>, fresh: Tensor<4>| {
+            // The first keys say in which type the model computes.
+            if all.dtype() != fresh.dtype() {
+                *all = all.clone().cast(fresh.dtype());
+            }
             // The only handle to it must be the one that is written, or the backend copies all.
             let empty = Tensor::empty([1, 1, 1, 1], &fresh.device());
             let whole = std::mem::replace(all, empty);

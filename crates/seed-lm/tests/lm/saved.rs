@@ -1,7 +1,6 @@
 //! A trained language model and the base that it was trained on.
 
-use burn::tensor::DType;
-use seed_device::test_device;
+use seed_device::{Precision, test_device, test_precisions};
 use seed_lm::{LmError, nano};
 
 #[test]
@@ -9,7 +8,10 @@ fn the_shipped_model_stands_on_the_shipped_base() {
     let saved = nano::saved().unwrap();
     assert_eq!(saved.about.base, nano::BASE);
     assert_eq!(saved.about.base_identity, nano::opt_identity());
-    nano::lm(&test_device(), DType::F16).unwrap();
+    let device = test_device();
+    for precision in test_precisions(&device, &[Precision::F32, Precision::F16]) {
+        nano::lm(&device, precision.dtype()).unwrap();
+    }
 }
 
 /// A base of the very sizes, but of another training.

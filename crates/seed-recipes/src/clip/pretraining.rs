@@ -214,6 +214,7 @@ impl ClipPretraining<'_> {
         stop: StopFlag,
     ) -> Result<Trained<ClipTrainee>, RecipeError> {
         self.config.validate()?;
+        self.config.activations.require_on(self.device)?;
         let device = self.device.clone().autodiff();
         let config = &self.config.train;
         seed_device::seed(&device, config.seed);

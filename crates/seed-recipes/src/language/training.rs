@@ -122,6 +122,7 @@ impl LmTraining<'_> {
     /// Checks everything that can be known before work begins.
     fn ready(&self, run: &RunDir) -> Result<(), RecipeError> {
         self.config.validate()?;
+        self.config.activations.require_on(self.device)?;
         let image = &self.images.published.config.image;
         ConfigError::require(
             self.config.transform.size as usize == image.image_size,

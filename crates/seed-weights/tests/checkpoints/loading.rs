@@ -5,6 +5,7 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::{DType, Device},
 };
+use seed_device::{Precision, test_precisions};
 use seed_weights::{
     Cast, Checkpoint, KeyMap, LoadReport, WeightsError, load, load_as, parameters, values,
 };
@@ -65,9 +66,16 @@ fn weights_of_any_precision_are_put_in_transposed() {
 fn parameters_can_be_kept_in_half_precision() {
     let device = seed_device::test_device();
     let checkpoint = Checkpoint::open(fixture("flat.pth")).unwrap();
-    for dtype in [DType::F16, DType::BF16] {
+    for precision in [Precision::F16, Precision::Bf16] {
+        let dtype = precision.dtype();
         let keys = KeyMap::identity();
-        let (loaded, _) = load_as(model(&device), &checkpoint, &keys, dtype).unwrap();
+        let found = load_as(model(&device), &checkpoint, &keys, dtype);
+        if let Err(lacking) = precision.require_on(&device) {
+            let error = found.unwrap_err();
+            assert!(error.to_string().contains(&lacking.to_string()), "{error}");
+            continue;
+        }
+        let (loaded, _) = found.unwrap();
         let weight = loaded.linear.weight.val().into_data();
         assert_eq!(weight.dtype(), dtype);
         assert_eq!(floats(weight), [0.0, 1.5, 0.5, 2.0, 1.0, 2.5]);
@@ -161,7 +169,13 @@ fn what_f16_cannot_hold_is_refused_where_it_is_asked_for() {
     let device = seed_device::test_device();
     let model = || LinearConfig::new(1, 1).with_bias(false).init(&device);
     let keys = KeyMap::identity();
-    let error = load_as(model(), &checkpoint, &keys, DType::F16).unwrap_err();
-    assert!(matches!(error, WeightsError::OutOfRange { .. }), "{error}");
-    assert!(load_as(model(), &checkpoint, &keys, DType::BF16).is_ok());
+    for precision in test_precisions(&device, &[Precision::F16, Precision::Bf16]) {
+        let found = load_as(model(), &checkpoint, &keys, precision.dtype());
+        if precision == Precision::Bf16 {
+            assert!(found.is_ok());
+            continue;
+        }
+        let error = found.unwrap_err();
+        assert!(matches!(error, WeightsError::OutOfRange { .. }), "{error}");
+    }
 }

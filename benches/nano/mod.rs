@@ -1,50 +1,35 @@
 //! Speed and memory of the nano models, per device, beside the same work in PyTorch, in one run.
 //!
 //! ```text
-//! cargo bench --bench nano -- [--devices flex,libtorch] [--works stage-1,…] [--peer PYTHON] [--save]
+//! cargo bench --bench compare -- nano [--devices flex,libtorch] [--works stage-1,…] [--peer PYTHON] [--save]
 //! ```
 //!
 //! `benches/README.md` says what is verified and how far the numbers can be trusted.
 
 mod competitors;
 mod exchange;
-#[path = "../shared/from_pixels.rs"]
-mod from_pixels;
 mod loaders;
-#[path = "../shared/machine.rs"]
-mod machine;
-#[path = "../shared/median.rs"]
-mod median;
 mod results;
-#[path = "../shared/steps.rs"]
-mod steps;
 mod verify;
 mod works;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 use seed::{
     device::{DeviceSpec, compiled_backends},
     train::BoxError,
 };
 
+use crate::machine::{self, Machine};
 use competitors::Competitor;
 use exchange::Spec;
-use machine::Machine;
 use results::Results;
 use works::Work;
 
-/// The allocator of the programs that train.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Speed and memory of the nano models, per device, beside PyTorch.
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// Devices; those of the CPU that are compiled in, if none is given.
     #[arg(long, value_delimiter = ',')]
     devices: Vec<DeviceSpec>,
@@ -78,23 +63,14 @@ struct Arguments {
     /// Be the child that does one work on one device.
     #[arg(long, hide = true)]
     child: Option<PathBuf>,
-    /// What cargo passes to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match &arguments.child {
-        Some(spec) => child(&arguments, spec).map(|()| true),
-        None => compete(&arguments),
-    };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+impl Arguments {
+    /// Does what is asked for; false if a competitor computed something else than the others.
+    pub(crate) fn run(&self) -> Result<bool, BoxError> {
+        match &self.child {
+            Some(spec) => child(self, spec).map(|()| true),
+            None => compete(self),
         }
     }
 }
@@ -138,7 +114,7 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
     }
     let python = torch.is_ok().then_some(arguments.peer.as_str());
     let competitors = Competitor::all(&devices, python);
-    let machine = Machine::look("nano", arguments.threads, torch.as_deref().ok());
+    let machine = Machine::look(arguments.threads, torch.as_deref().ok());
     for (name, fact) in machine.facts() {
         println!("{name}: {fact}");
     }
@@ -184,7 +160,7 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
         println!("{line}");
     }
     if arguments.save {
-        let path = results.save(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results"))?;
+        let path = results.save(&crate::repository().join("benches/results"))?;
         println!("record: {}", path.display());
     }
     Ok(sound)

@@ -2,32 +2,24 @@
 //!
 //! ```text
 //! python benches/peers/random_release.py tests/keys/seed-v1.txt release/
-//! cargo bench --features tch --bench full -- --release release/ --peer venv/bin/python --save
+//! cargo bench --features tch --bench compare -- full --release release/ --peer venv/bin/python --save
 //! ```
 //!
 //! Each competitor is a process of its own, so that memory is its own; they take turns. Codes are compared
 //! before times are: on the same f32 weights at least 99 % of the positions must be the same.
 
-#[path = "../shared/from_pixels.rs"]
-mod from_pixels;
-#[path = "../shared/machine.rs"]
-mod machine;
-#[path = "../shared/median.rs"]
-mod median;
 mod noise;
 mod stage_two;
-#[path = "../shared/steps.rs"]
-mod steps;
 
 use std::{
     fmt,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::Command,
     time::Instant,
 };
 
 use burn::tensor::{Tensor, TensorData};
-use clap::Parser;
+use clap::Args;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use seed::{
     device::{DeviceSpec, Precision},
@@ -36,18 +28,16 @@ use seed::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use machine::Machine;
-use median::median;
+use crate::{
+    machine::{self, Machine},
+    median::median,
+};
 use noise::uniform_rows;
 use stage_two::StageTwoAnswer;
 
-/// The allocator of the program `seed`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The full-size tokenizer: load, memory, seconds a picture.
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// Folder of a SEED v1 release.
     #[arg(long, value_name = "DIR")]
     release: PathBuf,
@@ -75,9 +65,6 @@ struct Arguments {
     /// Be the child that runs one device and precision over this file of pictures.
     #[arg(long, hide = true)]
     child: Option<PathBuf>,
-    /// What cargo passes to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 /// What a competitor says, in both languages.
@@ -103,18 +90,12 @@ struct Row {
     agreement: f64,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match &arguments.child {
-        Some(pictures) => child(&arguments, pictures).map(|()| true),
-        None => compete(&arguments),
-    };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+impl Arguments {
+    /// Does what is asked for; false if a competitor computed something else than the others.
+    pub(crate) fn run(&self) -> Result<bool, BoxError> {
+        match &self.child {
+            Some(pictures) => child(self, pictures).map(|()| true),
+            None => compete(self),
         }
     }
 }
@@ -178,11 +159,11 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
     if let Err(reason) = &torch {
         println!("no PyTorch beside it ({reason})");
     }
-    let machine = Machine::look("full", arguments.threads, torch.as_deref().ok());
+    let machine = Machine::look(arguments.threads, torch.as_deref().ok());
     let mut rows = Vec::new();
     if torch.is_ok() {
         for dtype in ["f32", "bf16"] {
-            let peer = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/full.py");
+            let peer = crate::repository().join("benches/peers/full.py");
             let mut command = Command::new(&arguments.peer);
             command.arg(peer).arg(&arguments.release).arg(&pictures);
             command
@@ -217,7 +198,7 @@ fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
     let record = record(&machine, &rows, &stage_two)?;
     println!("{record}");
     if arguments.save {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+        let folder = crate::repository().join("benches/results");
         let path = folder.join(format!("{}-full.md", machine.slug()));
         std::fs::write(&path, record)?;
         println!("record: {}", path.display());
@@ -240,7 +221,7 @@ fn child_command(
     device: &DeviceSpec,
     dtype: Precision,
 ) -> Result<Command, BoxError> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = crate::this_program("full")?;
     command.arg("--child").arg(pictures);
     command.arg("--release").arg(&arguments.release);
     command.args(["--devices", &device.to_string()]);

@@ -2,13 +2,12 @@
 
 use std::{fs, process::Command, time::SystemTime};
 
+use seed::device::Device;
 use serde::Serialize;
 
 /// Where and with what a run took place.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
-    /// The benchmark.
-    pub(crate) bench: &'static str,
     pub(crate) date: String,
     pub(crate) cpu: String,
     pub(crate) cores: usize,
@@ -24,12 +23,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn look(bench: &'static str, threads: usize, pytorch: Option<&str>) -> Self {
+    pub(crate) fn look(threads: usize, pytorch: Option<&str>) -> Self {
         let cpu = proc_field("/proc/cpuinfo", "model name");
         let load = fs::read_to_string("/proc/loadavg").ok();
         let load = load.as_deref().and_then(|text| text.split(' ').next());
         Self {
-            bench,
             date: today(),
             cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -78,8 +76,7 @@ impl Machine {
             (
                 "command",
                 format!(
-                    "cargo bench --bench {} -- {}",
-                    self.bench,
+                    "cargo bench --bench compare -- {}",
                     self.arguments.join(" ")
                 ),
             ),
@@ -92,6 +89,12 @@ pub(crate) fn peak_mb() -> Option<f64> {
     let text = proc_field("/proc/self/status", "VmHWM")?;
     let kilobytes: f64 = text.split(' ').next()?.parse().ok()?;
     Some(kilobytes / 1024.0)
+}
+
+/// Memory that this process reserved on a card in MB, where the backend tells.
+pub(crate) fn card_mb(device: &Device) -> Option<f64> {
+    let usage = device.memory_pool_usage()?;
+    Some(usage.bytes_reserved as f64 / 1e6)
 }
 
 /// The version of the peer's PyTorch, or why there is none.
@@ -127,7 +130,7 @@ fn proc_field(path: &str, name: &str) -> Option<String> {
 fn said_by(program: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     let output = command
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(crate::repository())
         .args(arguments)
         .output();
     let text = output
@@ -137,7 +140,7 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
 }
 
 fn burn_version() -> String {
-    let lock = include_str!("../../Cargo.lock");
+    let lock = include_str!("../Cargo.lock");
     let mut lines = lock.lines().skip_while(|line| *line != "name = \"burn\"");
     let version = lines.nth(1).and_then(|line| line.split('"').nth(1));
     version.unwrap_or("unknown").to_owned()

@@ -2,46 +2,38 @@
 //! transformers and beside what the memory can deliver.
 //!
 //! ```text
-//! cargo bench --features tch --bench lm -- --peer venv/bin/python [--works train-nano,…] [--save]
+//! cargo bench --features tch --bench compare -- lm --peer venv/bin/python [--works train-nano,…] [--save]
 //! ```
 //!
 //! Each work of each competitor is a process of its own, so that memory is its own; they take turns. Answers are
 //! compared before times are: `benches/README.md`.
 
-#[path = "../shared/machine.rs"]
-mod machine;
-#[path = "../shared/median.rs"]
-mod median;
 mod results;
 mod works;
 
 use std::{
     fmt,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, Stdio},
 };
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 use seed::{
     device::{DeviceSpec, fused::keeps_eight_bit},
     train::BoxError,
 };
 
-use machine::Machine;
+use crate::machine::{self, Machine};
 use results::{Results, Row};
 use works::{Answer, Kept, Spec, Work};
-
-/// The allocator of the programs that train.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Steps whose losses and gradient norms are compared.
 const VERIFIED_STEPS: usize = 3;
 
 /// LoRA steps and tokens a second, beside PyTorch.
-#[derive(Parser)]
-struct Arguments {
-    /// Works; all of them, if none is given.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Works; all but the largest model's training, if none is given.
     #[arg(long, value_enum, value_delimiter = ',')]
     works: Vec<Work>,
     /// Devices of Burn.
@@ -76,6 +68,9 @@ struct Arguments {
     /// New tokens of the largest model.
     #[arg(long, default_value_t = 8)]
     large_tokens: usize,
+    /// Compute in the half precision that weights are kept in, instead of widening them: for GPUs.
+    #[arg(long)]
+    in_halves: bool,
     /// Threads of each competitor.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -88,9 +83,6 @@ struct Arguments {
     /// Be the child that does what this file says, on the one device.
     #[arg(long, hide = true)]
     child: Option<PathBuf>,
-    /// What cargo passes to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 /// Who does a work.
@@ -109,18 +101,12 @@ impl fmt::Display for Competitor {
     }
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match &arguments.child {
-        Some(spec) => child(&arguments, spec).map(|()| true),
-        None => compete(&arguments),
-    };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+impl Arguments {
+    /// Does what is asked for; false if a competitor computed something else than the others.
+    pub(crate) fn run(&self) -> Result<bool, BoxError> {
+        match &self.child {
+            Some(spec) => child(self, spec).map(|()| true),
+            None => compete(self),
         }
     }
 }
@@ -133,9 +119,10 @@ fn child(arguments: &Arguments, spec: &Path) -> Result<(), BoxError> {
     let device = device.open()?;
     let base_mb = machine::peak_mb();
     let answer = works::run(&spec, &device)?;
+    let card = machine::card_mb(&device);
     let answer = Answer {
-        base_mb,
-        peak_mb: machine::peak_mb(),
+        base_mb: card.map_or(base_mb, |_| Some(0.0)),
+        peak_mb: card.or_else(machine::peak_mb),
         ..answer
     };
     println!("{}", serde_json::to_string(&answer)?);
@@ -144,34 +131,40 @@ fn child(arguments: &Arguments, spec: &Path) -> Result<(), BoxError> {
 
 /// Verifies, measures and reports; false if a competitor computed something else than the others.
 fn compete(arguments: &Arguments) -> Result<bool, BoxError> {
-    for device in &arguments.devices {
-        device.open()?;
-    }
+    let peer_device = peer_device(&arguments.devices)?;
     let torch = machine::torch_version(&arguments.peer);
     if let Err(reason) = &torch {
         println!("no PyTorch beside it ({reason}): the models are made by it, too");
     }
-    let machine = Machine::look("lm", arguments.threads, Some(torch?.as_str()));
+    let machine = Machine::look(arguments.threads, Some(torch?.as_str()));
     for (name, fact) in machine.facts() {
         println!("{name}: {fact}");
     }
     let works = match &*arguments.works {
-        [] => Work::value_variants(),
-        works => works,
+        [] => Work::value_variants()
+            .iter()
+            .copied()
+            .filter(|work| *work != Work::Train2700m)
+            .collect(),
+        works => works.to_vec(),
     };
     let temporary = tempfile::tempdir()?;
     let folder = arguments.models.as_deref().unwrap_or(temporary.path());
     let mut results = Results::new(machine, results::bandwidth(arguments.threads));
     let mut sound = true;
-    for &work in works {
+    for work in works {
         println!("\n{}", work.name());
-        let model = model(arguments, work, folder)?;
-        sound &= measure(arguments, work, &model, temporary.path(), &mut results)?;
+        let spec = Spec {
+            model: model(arguments, work, folder)?,
+            peer_device: peer_device.to_owned(),
+            ..Spec::of(work, arguments)
+        };
+        sound &= measure(arguments, &spec, temporary.path(), &mut results)?;
     }
     let record = results.markdown()?;
     println!("\n{record}");
     if arguments.save {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+        let folder = crate::repository().join("benches/results");
         let path = folder.join(format!("{}-lm.md", results.machine.slug()));
         std::fs::write(&path, record)?;
         println!("record: {}", path.display());
@@ -185,7 +178,7 @@ fn model(arguments: &Arguments, work: Work, folder: &Path) -> Result<PathBuf, Bo
     let folder = folder.join(name);
     if !folder.join("config.json").is_file() {
         println!("  making {name} …");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/random_opt.py");
+        let script = crate::repository().join("benches/peers/random_opt.py");
         let sizes = works::published(&work.sizes(arguments.tiny)).to_string();
         // f16, as the release of the largest: kept so it is the same model as in f32.
         let status = Command::new(&arguments.peer)
@@ -200,32 +193,58 @@ fn model(arguments: &Arguments, work: Work, folder: &Path) -> Result<PathBuf, Bo
     Ok(folder.canonicalize()?)
 }
 
+impl Spec {
+    /// One step or text of a work, without chance, of a model that is yet to be made.
+    fn of(work: Work, arguments: &Arguments) -> Self {
+        let [rows, length] = work.batch();
+        Self {
+            work,
+            model: PathBuf::new(),
+            kept: Kept::F32,
+            ids: random_ids(rows, length, work.sizes(arguments.tiny).vocab_size),
+            tokens: match work {
+                Work::Decode2700m => arguments.large_tokens,
+                _ => arguments.tokens,
+            },
+            warmup: 0,
+            steps: 1,
+            // At larger ones Adam makes visible what rounding decides: the sign of ReLU's input.
+            rate: 1e-4,
+            clip: 1.0,
+            chance: false,
+            peer_device: String::new(),
+            in_halves: arguments.in_halves,
+            threads: arguments.threads,
+        }
+    }
+}
+
+/// Where PyTorch computes beside these devices, each of which must be there.
+fn peer_device(devices: &[DeviceSpec]) -> Result<&'static str, BoxError> {
+    let of = |device: &DeviceSpec| match device {
+        DeviceSpec::LibtorchCuda(_) | DeviceSpec::Cuda(_) => "cuda",
+        _ => "cpu",
+    };
+    for device in devices {
+        device.open()?;
+    }
+    let first = devices.first().map_or("cpu", of);
+    if devices.iter().any(|device| of(device) != first) {
+        return Err(
+            "one run compares devices of one kind: all on the processor, or all on a card".into(),
+        );
+    }
+    Ok(first)
+}
+
 fn measure(
     arguments: &Arguments,
-    work: Work,
-    model: &Path,
+    spec: &Spec,
     scratch: &Path,
     results: &mut Results,
 ) -> Result<bool, BoxError> {
+    let work = spec.work;
     let competitors = competitors(arguments, work)?;
-    let [rows, length] = work.batch();
-    let spec = Spec {
-        work,
-        model: model.to_owned(),
-        kept: Kept::F32,
-        ids: random_ids(rows, length, work.sizes(arguments.tiny).vocab_size),
-        tokens: match work {
-            Work::Decode2700m => arguments.large_tokens,
-            _ => arguments.tokens,
-        },
-        warmup: 0,
-        steps: 1,
-        // At larger ones Adam makes visible what rounding decides: the sign of ReLU's input.
-        rate: 1e-4,
-        clip: 1.0,
-        chance: false,
-        threads: arguments.threads,
-    };
     let run = |competitor: Competitor, kept: Kept, spec: &Spec| {
         let spec = Spec {
             kept,
@@ -242,12 +261,18 @@ fn measure(
     let mut sound = true;
     for &(competitor, kept) in &competitors {
         let answer = run(competitor, kept, &verify)?;
+        results.bandwidth = answer.bandwidth.unwrap_or(results.bandwidth);
         let Some(expected) = &expected else {
             // PyTorch in f32 comes first.
             expected = Some(answer);
             continue;
         };
-        let (agrees, text) = results::compare(work, kept, expected, &answer);
+        let rounds = Spec {
+            kept,
+            ..spec.clone()
+        }
+        .rounds();
+        let (agrees, text) = results::compare(work, rounds, expected, &answer);
         println!("  {competitor} {kept}: {text}");
         let line = format!("{}, {competitor} {kept}: {text}", work.name());
         results.verified.push(line);
@@ -262,7 +287,7 @@ fn measure(
         chance: true,
         warmup: if work.trains() { arguments.warmup } else { 1 },
         steps: if work.trains() { arguments.steps } else { 1 },
-        ..spec
+        ..spec.clone()
     };
     for _ in 0..arguments.rounds {
         for &(competitor, kept) in &competitors {
@@ -283,20 +308,24 @@ fn measure(
 fn competitors(arguments: &Arguments, work: Work) -> Result<Vec<(Competitor, Kept)>, BoxError> {
     let mut found = vec![(Competitor::PyTorch, Kept::F32)];
     let mut add = |competitor: Competitor, has_eight_bit: bool| {
-        let weights = if work.trains() {
-            &[Kept::F32]
-        } else {
-            &*arguments.weights
+        let weights = match (work, work.trains()) {
+            (Work::Train2700m, _) => &[Kept::F16, Kept::Bf16],
+            (_, true) => &[Kept::F32][..],
+            _ => &*arguments.weights,
         };
         for &kept in weights {
-            let large = kept == Kept::F32 && work == Work::Decode2700m;
+            let large = kept == Kept::F32 && work.large();
             let possible = !large && (kept != Kept::Q8 || has_eight_bit);
             if possible && !found.contains(&(competitor, kept)) {
                 found.push((competitor, kept));
             }
         }
     };
-    add(Competitor::PyTorch, true);
+    // PyTorch's dynamic quantisation is for processors.
+    add(
+        Competitor::PyTorch,
+        peer_device(&arguments.devices)? == "cpu",
+    );
     for device in &arguments.devices {
         add(Competitor::Burn(*device), keeps_eight_bit(&device.open()?));
     }
@@ -331,13 +360,13 @@ fn run(
     std::fs::write(&path, serde_json::to_vec(spec)?)?;
     let mut command = match competitor {
         Competitor::PyTorch => {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/lm.py");
+            let script = crate::repository().join("benches/peers/lm.py");
             let mut command = Command::new(peer);
             command.arg(script).arg(&path);
             command
         }
         Competitor::Burn(device) => {
-            let mut command = Command::new(std::env::current_exe()?);
+            let mut command = crate::this_program("lm")?;
             command.arg("--child").arg(&path);
             command.args(["--devices", &device.to_string()]);
             command
