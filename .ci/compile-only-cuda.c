@@ -111,7 +111,7 @@ CUresult cuModuleLoadData(void **module, const void *image) {
     uint64_t hash = 1469598103934665603u;
     for (const char *c = ptx; *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
     if (folder) {
-        char path[4096], whole[4096];
+        char whole[4096], path[4200];
         snprintf(whole, sizeof whole, "%s/sm_%d-%016llx.ptx", folder, capability(), (unsigned long long)hash);
         snprintf(path, sizeof path, "%s.%d", whole, getpid());
         FILE *file = fopen(path, "w");

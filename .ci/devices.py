@@ -38,7 +38,8 @@ def row(device, logs):
         kernels = (logs / "cuda-kernels.log").read_text()
         counted = re.findall(r"^(sm_\d+): (\d+) kernels assembled, (\d+) refused", kernels, re.M)
         text = "; ".join(f"{sm}: {good} kernels assembled, {bad} refused" for sm, good, bad in counted)
-        return f"| `cuda` | {today} | built, no card: not run | – | – | – | {text} |", {}
+        program = (logs / "cuda-program.log").read_text().strip()
+        return f"| `cuda` | {today} | built, no card: **not run** | – | – | – | {text}; the program: {program} |", {}
     log = path.read_text(errors="replace")
     passed = sum(int(n) for n in re.findall(r"^test result: .*? (\d+) passed", log, re.M))
     failed = sum(int(n) for n in re.findall(r"^test result: .*? (\d+) failed", log, re.M))

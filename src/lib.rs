@@ -5,6 +5,7 @@
 
 pub use seed_data as data;
 pub use seed_device as device;
+pub use seed_diffusion as diffusion;
 pub use seed_encoders as encoders;
 pub use seed_eval as eval;
 pub use seed_lm as lm;

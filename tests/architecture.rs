@@ -23,6 +23,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The engine knows neither data nor models.
     ("seed-train", &["seed-device", "seed-files"]),
     (
+        "seed-diffusion",
+        &["seed-device", "seed-nn", "seed-weights"],
+    ),
+    (
         "seed-recipes",
         &[
             "seed-device",
@@ -41,6 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "seed-nn",
             "seed-weights",
+            "seed-diffusion",
             "seed-encoders",
             "seed-tokenizer",
             "seed-lm",

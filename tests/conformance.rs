@@ -20,6 +20,7 @@ const CASES: &[(&str, usize)] = &[
     ("08_opt", 54),
     ("09_lora", 208),
     ("10_clip", 9),
+    ("11_stable_diffusion", 79),
     ("12_metrics", 32),
     ("13_tokenizers", 13),
 ];

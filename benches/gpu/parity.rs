@@ -36,7 +36,7 @@ impl Arguments {
         let result = run(&Kit::open(&self.kit)?, &device, |_| ());
         println!("{}\n", result.table());
         let pictures = self.normalised()?;
-        let expected = self.codes(&pictures, &DeviceSpec::Flex.open()?, Precision::F32)?;
+        let expected = codes(&pictures, &DeviceSpec::Flex.open()?, Precision::F32)?;
         let mut sound = result.passed();
         println!(
             "| codes of the nano tokenizer on {} | equal to flex f32 |",
@@ -45,7 +45,7 @@ impl Arguments {
         println!("|---|---|");
         let all = [Precision::F32, Precision::F16, Precision::Bf16];
         for precision in test_precisions(&device, &all) {
-            let found = self.codes(&pictures, &device, precision)?;
+            let found = codes(&pictures, &device, precision)?;
             let pairs = expected.iter().zip(&found);
             let equal = pairs.filter(|(a, b)| a == b).count() as f64 / expected.len() as f64;
             println!(
@@ -66,24 +66,24 @@ impl Arguments {
             .map(|index| Ok(transform.tensor(&set.picture(index)?, &Normalize::clip())))
             .collect()
     }
+}
 
-    fn codes(
-        &self,
-        pictures: &[Vec<f32>],
-        device: &Device,
-        precision: Precision,
-    ) -> Result<Vec<i64>, BoxError> {
-        const AT_ONCE: usize = 64;
-        let published = nano::published()?;
-        let dtype: DType = precision.dtype();
-        let (model, _) = published.load(device, dtype)?;
-        let size = published.config.image.image_size;
-        let mut codes = Vec::new();
-        for batch in pictures.chunks(AT_ONCE) {
-            let data = TensorData::new(batch.concat(), [batch.len(), 3, size, size]);
-            let found = model.encode_in(Tensor::from_data(data, device), dtype);
-            codes.extend(found.into_data().iter::<i64>());
-        }
-        Ok(codes)
+/// Codes of pictures, weights and activations in one precision.
+fn codes(
+    pictures: &[Vec<f32>],
+    device: &Device,
+    precision: Precision,
+) -> Result<Vec<i64>, BoxError> {
+    const AT_ONCE: usize = 64;
+    let published = nano::published()?;
+    let dtype: DType = precision.dtype();
+    let (model, _) = published.load(device, dtype)?;
+    let size = published.config.image.image_size;
+    let mut codes = Vec::new();
+    for batch in pictures.chunks(AT_ONCE) {
+        let data = TensorData::new(batch.concat(), [batch.len(), 3, size, size]);
+        let found = model.encode_in(Tensor::from_data(data, device), dtype);
+        codes.extend(found.into_data().iter::<i64>());
     }
+    Ok(codes)
 }

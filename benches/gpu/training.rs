@@ -10,6 +10,9 @@ use seed::{
     train::{BoxError, Existing, Outcome, ProgressMode, RunDir, RunInfo, StopFlag, load_config},
 };
 
+/// Name of the run.
+const NAME: &str = "nano-clip";
+
 /// The nano CLIP's training.
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -46,7 +49,6 @@ impl Arguments {
             device: self.device.to_string(),
             outputs: &["clip.safetensors", "tokenizer.json"],
         };
-        const NAME: &str = "nano-clip";
         let existing = Existing::asked(self.runs.join(NAME).is_dir(), false);
         let mut run = RunDir::open(&self.runs, NAME, existing, &info)?;
         tokenizer.save(&run.path().join("tokenizer.json"))?;

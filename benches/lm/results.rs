@@ -214,12 +214,15 @@ impl Results {
                 "- **something else ran beside it**: read ratios, not times"
             )?;
         }
-        text.push_str("\n## Steps of an adapter (rank 16 on every linear layer)\n\n");
-        text.push_str(
+        let trains = |row: &&Row| row.work.trains();
+        if self.rows.iter().any(|row| trains(&row)) {
+            text.push_str("\n## Steps of an adapter (rank 16 on every linear layer)\n\n");
+            text.push_str(
             "| work | on | weights | ms a step (least–most) | tokens/s | peak MB | of it model | ratio |\n",
         );
-        text.push_str("|---|---|---|---|---|---|---|---|\n");
-        for row in self.rows.iter().filter(|row| row.work.trains()) {
+            text.push_str("|---|---|---|---|---|---|---|---|\n");
+        }
+        for row in self.rows.iter().filter(trains) {
             let [rows, length] = row.work.batch();
             let rate = (rows * length) as f64 * 1e3 / median(&row.answer.ms);
             writeln!(
@@ -233,12 +236,14 @@ impl Results {
                 self.ratio(row)
             )?;
         }
-        text.push_str("\n## Decoding, greedy, one text after a prompt of 32 tokens\n\n");
-        text.push_str(
+        if self.rows.iter().any(|row| !trains(&row)) {
+            text.push_str("\n## Decoding, greedy, one text after a prompt of 32 tokens\n\n");
+            text.push_str(
             "| work | on | weights | ms a token (least–most) | tokens/s | of the memory's bound | first token, ms | \
              peak MB | of it model | ratio |\n|---|---|---|---|---|---|---|---|---|---|\n",
-        );
-        for row in self.rows.iter().filter(|row| !row.work.trains()) {
+            );
+        }
+        for row in self.rows.iter().filter(|row| !trains(row)) {
             let ms = median(&row.answer.ms);
             let bound = self.bound(row);
             writeln!(

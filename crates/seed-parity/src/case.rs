@@ -198,6 +198,27 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Ids of texts `[batch, length]`, each a row of a table of `words`, none longer than the table of positions. A
+    /// processor panics beyond it, a card reads something.
+    pub(crate) fn texts(
+        &self,
+        key: &str,
+        words: usize,
+        longest: usize,
+    ) -> Result<Tensor<2, Int>, ParityError> {
+        let ids = self.indices(key, [ANY, ANY], words)?;
+        let found = ids.dims();
+        if found[1] <= longest {
+            return Ok(ids);
+        }
+        Err(ParityError::InputShape {
+            path: self.path(INPUTS),
+            key: key.to_owned(),
+            found: found.to_vec(),
+            expected: format!("[_, at most {longest}]"),
+        })
+    }
+
     fn check_shape(
         &self,
         key: &str,

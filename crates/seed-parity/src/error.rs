@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use seed_data::DataError;
+use seed_diffusion::DiffusionError;
 use seed_eval::EvalError;
 use seed_lm::LmError;
 use seed_nn::ConfigError;
@@ -118,6 +119,9 @@ pub enum ParityError {
     /// A language model, an adapter or a prompt does not fit.
     #[error(transparent)]
     Language(#[from] LmError),
+    /// A config of Stable Diffusion, or what it is given, does not fit.
+    #[error(transparent)]
+    Diffusion(#[from] DiffusionError),
     /// The optimiser's settings are not possible.
     #[error(transparent)]
     Training(#[from] seed_train::ConfigError),

@@ -236,6 +236,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_model_that_panics_fails_its_case_alone() {
+        let cases = ["10_clip", "12_metrics"].map(|name| KitCase {
+            name: name.to_owned(),
+            folder: PathBuf::new(),
+        });
+        let kit = Kit {
+            cases: cases.into(),
+        };
+        let result = each_case(
+            &kit,
+            |_| {},
+            |case, _| {
+                assert!(case.name != "10_clip", "\nshapes do not fit\nand so on");
+                Err(ParityError::NoSuchCase {
+                    name: "it ran".to_owned(),
+                    available: Vec::new(),
+                })
+            },
+        );
+        let reasons: Vec<&str> = result
+            .cases
+            .iter()
+            .map(|case| match &case.outcome {
+                Outcome::Failed { reason } => reason.as_str(),
+                _ => "",
+            })
+            .collect();
+        assert_eq!(
+            reasons[0],
+            "the model does not take these tensors: shapes do not fit"
+        );
+        assert!(reasons[1].contains("it ran"), "{}", reasons[1]);
+    }
+
+    #[test]
     fn numbers_in_front_of_names_are_dropped() {
         assert_eq!(split_number("01_eva_vit"), ("01", "eva_vit"));
         assert_eq!(split_number("eva_vit"), ("", "eva_vit"));

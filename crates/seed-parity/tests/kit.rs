@@ -213,9 +213,9 @@ fn inputs_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn a_model_that_panics_fails_its_case_alone() {
+fn texts_longer_than_the_table_of_positions_are_refused() {
     let kit = Copied::of(&["10_clip", "12_metrics"]);
-    // Longer than the table of positions, which no shape of a weight shows.
+    // No shape of a weight shows it, and a card would read something beyond the table.
     let path = kit.folder("10_clip").join("inputs.safetensors");
     let bytes = fs::read(&path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -228,8 +228,10 @@ fn a_model_that_panics_fails_its_case_alone() {
     fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
     let result = kit.run();
     let reason = failure(&result.cases[0]);
-    assert!(reason.contains("does not take these tensors"), "{reason}");
-    assert!(!reason.contains('\n'), "{reason}");
+    assert!(
+        reason.contains("`b_ids` has shape [3, 500], the config asks for [_, at most"),
+        "{reason}"
+    );
     assert!(result.cases[1].passed());
 }
 
@@ -285,28 +287,21 @@ fn golden_tensors_without_a_counterpart_are_listed() {
 }
 
 #[test]
-fn models_that_are_not_built_and_unknown_folders_are_skipped() {
+fn unknown_folders_are_skipped() {
     let kit = Copied::of(&["03_quantizer"]);
-    for folder in ["11_stable_diffusion", "77_of_another_kind", ".hidden"] {
+    for folder in ["77_of_another_kind", ".hidden"] {
         fs::create_dir(kit.folder(folder)).unwrap();
     }
     let result = kit.run();
     let names: Vec<&str> = result.cases.iter().map(|case| case.name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["03_quantizer", "11_stable_diffusion", "77_of_another_kind"]
-    );
+    assert_eq!(names, ["03_quantizer", "77_of_another_kind"]);
     let reason = |case: &CaseResult| match &case.outcome {
         Outcome::Skipped { reason } => reason.clone(),
         other => panic!("{other:?}"),
     };
-    assert!(reason(&result.cases[1]).contains("Stable Diffusion"));
-    assert!(reason(&result.cases[2]).contains("no such model"));
-    assert!(
-        result.cases[1..]
-            .iter()
-            .all(|case| case.skipped() && !case.passed())
-    );
+    let unknown = &result.cases[1];
+    assert!(reason(unknown).contains("no such model"));
+    assert!(unknown.skipped() && !unknown.passed());
     assert!(result.passed(), "skipped cases do not fail a kit");
 
     let unknown = Copied::of(&[]);
@@ -346,13 +341,13 @@ fn two_runs_are_held_against_each_other_without_golden_values() {
 #[test]
 fn a_result_is_written_as_json() {
     let kit = Copied::of(&["03_quantizer", "12_metrics"]);
-    fs::create_dir(kit.folder("11_stable_diffusion")).unwrap();
+    fs::create_dir(kit.folder("77_of_another_kind")).unwrap();
     let result = kit.run();
     let json = serde_json::to_value(&result).unwrap();
     assert_eq!(json["cases"][0]["name"], "03_quantizer");
     assert_eq!(json["cases"][0]["outcome"], "compared");
     assert_eq!(json["cases"][0]["comparisons"][0]["measure"], "differing");
-    assert_eq!(json["cases"][1]["outcome"], "skipped");
+    assert_eq!(json["cases"][2]["outcome"], "skipped");
     let tolerance = json["cases"][0]["comparisons"][1]["tolerance"].as_f64();
     assert_eq!(tolerance, Some(result.cases[0].comparisons()[1].tolerance));
 }

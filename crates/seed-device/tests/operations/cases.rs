@@ -18,6 +18,7 @@ pub(crate) fn all() -> Vec<Case<'static>> {
     cases.extend(reductions());
     cases.extend(rows());
     cases.extend(products());
+    cases.extend(chosen());
     cases.extend(places());
     cases.extend(attentions());
     cases
@@ -97,7 +98,8 @@ fn elementwise() -> Vec<Case<'static>> {
 
 fn pairs() -> Vec<Case<'static>> {
     type OfTensors = fn(Tensor<2>, Tensor<2>) -> Tensor<2>;
-    let functions: [(&'static str, OfTensors, fn(f64, f64) -> f64); 5] = [
+    type OfNumbers = fn(f64, f64) -> f64;
+    let functions: [(&'static str, OfTensors, OfNumbers); 5] = [
         ("a + b", |a, b| a + b, |a, b| a + b),
         ("a − b", |a, b| a - b, |a, b| a - b),
         ("a · b", |a, b| a * b, |a, b| a * b),
@@ -359,11 +361,12 @@ fn patches() -> Case<'static> {
     )
 }
 
-/// What moves values and changes none.
-fn places() -> Vec<Case<'static>> {
+/// Rows by number: some often, some never, so that gradients add up.
+const CHOSEN: [usize; 8] = [4, 0, 4, 4, 2, 5, 0, 4];
+
+/// What picks values by number or mask and changes none.
+fn chosen() -> Vec<Case<'static>> {
     let x = |from| Matrix::spread(6, 20, -2.0, 2.0, from);
-    // Some rows often, some never: gradients add up.
-    const CHOSEN: [usize; 8] = [4, 0, 4, 4, 2, 5, 0, 4];
     let chosen = |x: &Tensor<2>| {
         let ids = CHOSEN.map(|id| id as i64);
         Tensor::<1, Int>::from_data(TensorData::from(ids), &x.device())
@@ -433,6 +436,13 @@ fn places() -> Vec<Case<'static>> {
                 })
             },
         ),
+    ]
+}
+
+/// What moves values and changes none.
+fn places() -> Vec<Case<'static>> {
+    let x = |from| Matrix::spread(6, 20, -2.0, 2.0, from);
+    vec![
         Case::new(
             "a part",
             [x(1.0)],

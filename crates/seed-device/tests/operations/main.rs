@@ -27,8 +27,7 @@ fn every_operation_and_its_gradient_is_what_it_means() {
     );
     let beyond: Vec<String> = errors
         .iter()
-        // A NaN is beyond, too.
-        .filter(|error| !(error.of_tolerance <= 1.0))
+        .filter(|error| error.of_tolerance > 1.0 || error.of_tolerance.is_nan())
         .map(|error| {
             format!(
                 "{}: {:.1} times the tolerance",

@@ -45,7 +45,11 @@ fn text(case: &Case<'_>) -> Result<Option<[Tensor<2, Int>; 2]>, ParityError> {
     if !case.has_input("text_ids")? || case.config.get("vocab_size").is_none() {
         return Ok(None);
     }
-    let ids = case.indices("text_ids", [ANY, ANY], case.size("vocab_size")?)?;
+    let ids = case.texts(
+        "text_ids",
+        case.size("vocab_size")?,
+        case.size("max_position_embeddings")?,
+    )?;
     let mask = case.indices("text_mask", ids.dims(), 2)?;
     Ok(Some([ids, mask]))
 }

@@ -12,7 +12,7 @@ use seed_weights::KeyMap;
 
 use super::{preprocessing::normalize, sizes};
 use crate::{
-    case::{ANY, Case},
+    case::Case,
     error::ParityError,
     outputs::{Recorder, scalar},
 };
@@ -147,7 +147,11 @@ fn text_feature(
     if !case.has_input("text_ids")? {
         return Ok(None);
     }
-    let ids = case.indices("text_ids", [ANY, ANY], case.size("vocab_size")?)?;
+    let ids = case.texts(
+        "text_ids",
+        case.size("vocab_size")?,
+        case.size("max_position_embeddings")?,
+    )?;
     let mask = case.indices("text_mask", ids.dims(), 2)?;
     Ok(Some(encoder.text_feature(ids, mask)))
 }

@@ -11,6 +11,7 @@ mod opt;
 mod preprocessing;
 mod quantizer;
 mod sizes;
+mod stable_diffusion;
 mod stage_two;
 mod tokenizers;
 
@@ -34,7 +35,7 @@ pub(crate) fn find(subject: &str) -> Result<Model, String> {
         "tokenizers" => tokenizers::run,
         "opt" => opt::run,
         "lora" => lora::run,
-        "stable_diffusion" => return Err("Stable Diffusion is not built here yet".to_owned()),
+        "stable_diffusion" => stable_diffusion::run,
         _ => return Err("no such model here".to_owned()),
     })
 }

@@ -1,0 +1,7 @@
+//! Where each parameter is in published files.
+
+mod compvis;
+mod diffusers;
+
+pub use compvis::{compvis_autoencoder_kl_keys, compvis_averaged_unet_keys, compvis_unet_keys};
+pub use diffusers::{autoencoder_kl_keys, unet_keys};
