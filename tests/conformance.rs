@@ -25,6 +25,9 @@ const CASES: &[(&str, usize)] = &[
     ("13_tokenizers", 13),
 ];
 
+/// Cases that no device computes.
+const ON_THE_HOST: &[&str] = &["07_preprocessing", "12_metrics", "13_tokenizers"];
+
 fn kit() -> Kit {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     Kit::open(folder).unwrap()
@@ -39,10 +42,14 @@ fn case<'a>(result: &'a KitResult, name: &str) -> &'a CaseResult {
 fn every_model_gives_the_reference_s_numbers() {
     let result = run(&kit(), &test_device(), |_| {});
     // A line for `.ci/devices`.
-    let cases = result.cases.iter();
-    let worst = cases.filter_map(|case| Some((case.worst()?, &case.name)));
+    let on_device = |case: &&CaseResult| !ON_THE_HOST.contains(&case.name.as_str());
+    let cases: Vec<&CaseResult> = result.cases.iter().filter(on_device).collect();
+    let all: usize = cases.iter().map(|case| case.comparisons().len()).sum();
+    let worst = cases
+        .iter()
+        .filter_map(|case| Some((case.worst()?, &case.name)));
     if let Some((worst, case)) = worst.max_by(|a, b| a.0.ratio().total_cmp(&b.0.ratio())) {
-        let (all, ratio) = (result.counts().comparisons, worst.ratio());
+        let ratio = worst.ratio();
         println!(
             "worst of {all} comparisons: {case}, {}, {ratio:.2} of its tolerance",
             worst.name

@@ -53,6 +53,12 @@ pub fn clip(device: &Device) -> Result<NanoClip, NanoError> {
     )
 }
 
+/// The shipped image tower alone, under `visual_encoder`, for checkpoints that come without it.
+pub fn image_tower() -> Result<Checkpoint, WeightsError> {
+    let checkpoint = Checkpoint::from_bytes("the shipped nano CLIP", WEIGHTS)?;
+    Ok(checkpoint.only("visual_encoder"))
+}
+
 /// A nano CLIP of other weights, such as a new training's.
 pub fn clip_from(
     name: &str,

@@ -4,17 +4,19 @@
 //! Both were trained on drawings (the embedded corpus) alone: the tokenizer shows what the programs do, and
 //! tokenizes photographs badly.
 
+use seed_encoders::nano::image_tower;
 use seed_weights::Checkpoint;
 
 use crate::{PublishedTokenizer, TokenizerError};
 
+/// Without its image tower, which is the nano CLIP's.
 const WEIGHTS: &[u8] = include_bytes!("../weights/nano-tokenizer.safetensors");
 const Q_FORMER: &[u8] = include_bytes!("../weights/nano-q-former.safetensors");
 
 /// The shipped nano tokenizer, not yet loaded.
 pub fn published() -> Result<PublishedTokenizer, TokenizerError> {
     let checkpoint = Checkpoint::from_bytes("the shipped nano tokenizer", WEIGHTS)?;
-    PublishedTokenizer::of(checkpoint, None)
+    PublishedTokenizer::of(checkpoint.joined(image_tower()?)?, None)
 }
 
 /// The shipped Q-Former, in the layout of `causal_qformer.pth`: it plays BLIP-2's.

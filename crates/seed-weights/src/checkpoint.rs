@@ -207,6 +207,13 @@ impl Checkpoint {
         self
     }
 
+    /// The tensors below a prefix alone, with or without its last dot; their keys stay.
+    pub fn only(mut self, prefix: &str) -> Self {
+        let prefix = format!("{}.", prefix.trim_end_matches('.'));
+        self.retain(|key| key.starts_with(&prefix));
+        self
+    }
+
     /// Reads two checkpoints as one. Of metadata in both, the first's stays.
     ///
     /// # Errors
