@@ -17,7 +17,7 @@ PAGE = Path("docs/devices.md")
 
 
 def number(pattern, text):
-    found = re.search(pattern, text)
+    found = re.search(pattern, text, re.M)
     return int(found.group(1)) if found else None
 
 
@@ -52,7 +52,7 @@ def row(device, logs):
     parity = worst(log, "every_model_gives_the_reference_s_numbers")
     operations = worst(log, "every_operation_and_its_gradient_is_what_it_means")
     suite = f"{passed} passed, {failed} failed, {len(left_out)} left something out"
-    seconds = number(r"^seconds: (\d+)", log) or number(r"\nseconds: (\d+)", log)
+    seconds = number(r"^seconds: (\d+)", log)
     return f"| `{device}` | {today} | {suite} | {parity} | {operations} | {lacks or 'nothing'} | {seconds} s |", left_out
 
 

@@ -16,7 +16,7 @@ use seed::{
         clip::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of},
         stop_on_ctrl_c,
     },
-    train::{Existing, Outcome, ProgressMode, RunDir, RunInfo, load_config},
+    train::{Existing, Outcome, ProgressMode, load_config},
 };
 
 /// Tensors of a step are freed and asked for again at the next: an allocator that keeps its pages.
@@ -59,15 +59,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let corpus = Corpus::embedded()?;
     let cache = Cache::open(Cache::default_dir()?, Cache::limit_from(None)?)?;
     let tokenizer = train_tokenizer_of(&corpus, config.clip.text.vocab_size)?;
-    let info = RunInfo {
-        config: serde_json::to_value(&config)?,
-        seed: config.train.seed,
-        device: arguments.device.to_string(),
-        outputs: &["clip.safetensors", "tokenizer.json"],
-    };
-    let existing = Existing::asked(arguments.resume, false);
-    let mut run = RunDir::open("runs".as_ref(), &arguments.name, existing, &info)?;
-    tokenizer.save(&run.path().join("tokenizer.json"))?;
     let training = ClipPretraining {
         config: &config,
         corpus: &corpus,
@@ -75,6 +66,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         cache: &cache,
         device: &device,
     };
+    let existing = Existing::asked(arguments.resume, false);
+    let device = arguments.device.to_string();
+    let mut run = training.open_run("runs".as_ref(), &arguments.name, &device, existing)?;
     let trained = training.train(&mut run, ProgressMode::Auto, stop_on_ctrl_c()?)?;
     if let Outcome::Interrupted { step } = trained.outcome {
         println!("stopped after step {step}; go on with --resume");

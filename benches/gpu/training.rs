@@ -7,7 +7,7 @@ use seed::{
     data::{Cache, Corpus},
     device::DeviceSpec,
     recipes::clip::{ClipPretraining, ClipPretrainingConfig, train_tokenizer_of},
-    train::{BoxError, Existing, Outcome, ProgressMode, RunDir, RunInfo, StopFlag, load_config},
+    train::{BoxError, Existing, Outcome, ProgressMode, StopFlag, load_config},
 };
 
 /// Name of the run.
@@ -43,15 +43,6 @@ impl Arguments {
         let corpus = Corpus::embedded()?;
         let cache = Cache::open(Cache::default_dir()?, Cache::limit_from(None)?)?;
         let tokenizer = train_tokenizer_of(&corpus, config.clip.text.vocab_size)?;
-        let info = RunInfo {
-            config: serde_json::to_value(&config)?,
-            seed: config.train.seed,
-            device: self.device.to_string(),
-            outputs: &["clip.safetensors", "tokenizer.json"],
-        };
-        let existing = Existing::asked(self.runs.join(NAME).is_dir(), false);
-        let mut run = RunDir::open(&self.runs, NAME, existing, &info)?;
-        tokenizer.save(&run.path().join("tokenizer.json"))?;
         let training = ClipPretraining {
             config: &config,
             corpus: &corpus,
@@ -59,6 +50,9 @@ impl Arguments {
             cache: &cache,
             device: &device,
         };
+        let existing = Existing::asked(self.runs.join(NAME).is_dir(), false);
+        let device = self.device.to_string();
+        let mut run = training.open_run(&self.runs, NAME, &device, existing)?;
         let stop = StopFlag::new();
         let (clock, seconds) = (stop.clone(), self.seconds);
         std::thread::spawn(move || {

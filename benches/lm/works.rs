@@ -363,10 +363,7 @@ impl CausalLm for InType {
         mask: Option<Tensor<2, Int>>,
         cache: &mut KvCache,
     ) -> Tensor<2> {
-        let [batch, new, width] = embeddings.dims();
-        let hidden = self.opt.forward_cached(embeddings, mask, cache);
-        let last = hidden.narrow(1, new - 1, 1).reshape([batch, width]);
-        self.opt.logits(last.cast(DType::F32))
+        self.opt.step(embeddings, mask, cache)
     }
 
     fn vocabulary(&self) -> usize {

@@ -150,7 +150,7 @@ pub trait CausalLm {
     /// Embeddings of ids `[batch, length]` → `[batch, length, width]`.
     fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3>;
 
-    /// Reads new tokens and gives the scores after the last: `[batch, vocabulary]`.
+    /// Reads new tokens, in the type of their embeddings, and gives the scores after the last in f32: `[batch, vocabulary]`.
     fn step(
         &self,
         embeddings: Tensor<3>,
@@ -231,8 +231,9 @@ impl CausalLm for SeedLm {
     }
 }
 
-/// `[batch, length, width]` → the last position's `[batch, width]`.
+/// `[batch, length, width]` → the last position's `[batch, width]`, in f32, which the head computes in.
 fn last(hidden: Tensor<3>) -> Tensor<2> {
     let length = hidden.dims()[1];
-    hidden.narrow(1, length - 1, 1).squeeze_dim(1)
+    let last: Tensor<2> = hidden.narrow(1, length - 1, 1).squeeze_dim(1);
+    last.cast(DType::F32)
 }

@@ -4,8 +4,8 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use burn::tensor::{
     Int, Tensor, TensorData, activation,
-    module::{attention, conv2d},
-    ops::{AttentionModuleOptions, ConvOptions},
+    module::{adaptive_avg_pool2d, attention, conv2d, interpolate},
+    ops::{AttentionModuleOptions, ConvOptions, InterpolateMode, InterpolateOptions},
 };
 use seed_device::fused;
 
@@ -18,6 +18,7 @@ pub(crate) fn all() -> Vec<Case<'static>> {
     cases.extend(reductions());
     cases.extend(rows());
     cases.extend(products());
+    cases.extend(resolutions());
     cases.extend(chosen());
     cases.extend(places());
     cases.extend(attentions());
@@ -51,7 +52,7 @@ type OfNumber = fn(f64) -> f64;
 
 fn elementwise() -> Vec<Case<'static>> {
     // The ranges keep clear of kinks, where a derivative by differences means nothing.
-    let functions: [(&'static str, OfTensor, OfNumber, [f64; 2]); 20] = [
+    let functions: [(&'static str, OfTensor, OfNumber, [f64; 2]); 21] = [
         ("exp", Tensor::exp, f64::exp, [-4.0, 3.0]),
         ("log", Tensor::log, f64::ln, [0.05, 6.0]),
         ("sqrt", Tensor::sqrt, f64::sqrt, [0.05, 6.0]),
@@ -64,6 +65,7 @@ fn elementwise() -> Vec<Case<'static>> {
         ("abs", Tensor::abs, f64::abs, [0.1, 3.0]),
         ("neg", |x| -x, |x| -x, [-3.0, 3.0]),
         ("sigmoid", activation::sigmoid, sigmoid, [-8.0, 8.0]),
+        ("silu", activation::silu, |x| x * sigmoid(x), [-8.0, 8.0]),
         ("relu, above", activation::relu, |x| x, [0.1, 3.0]),
         ("relu, below", activation::relu, |_| 0.0, [-3.0, -0.1]),
         ("fused gelu", fused::gelu, gelu, [-5.0, 5.0]),
@@ -174,6 +176,18 @@ fn reductions() -> Vec<Case<'static>> {
             [x().transpose()],
             |x| x[0].clone().mean_dim(0),
             move |x| x[0].transpose().map_rows(mean).transpose(),
+        ),
+        Case::new(
+            "variance of rows",
+            [x()],
+            |x| x[0].clone().var(1),
+            |x| {
+                x[0].map_rows(|row| {
+                    let mean = row.iter().sum::<f64>() / row.len() as f64;
+                    let squares: f64 = row.iter().map(|x| (x - mean).powi(2)).sum();
+                    vec![squares / (row.len() - 1) as f64]
+                })
+            },
         ),
         Case::new(
             "largest of rows",
@@ -320,45 +334,89 @@ fn products() -> Vec<Case<'static>> {
         },
         |x| x[0].product(&x[1]),
     ));
-    cases.push(patches());
+    cases.extend([
+        convolution("patches by a convolution", 4, 4, 0),
+        convolution("3×3 convolution", 3, 1, 1),
+        convolution("3×3 convolution that halves", 3, 2, 1),
+    ]);
     cases
 }
 
-/// A convolution whose stride is its kernel, which cuts a picture into patches: 2 pictures of 3 channels and 8² pixels
-/// into 2² patches of 5 columns.
-fn patches() -> Case<'static> {
+/// A convolution of 2 pictures of 3 channels and 8² pixels to 5 channels.
+fn convolution(name: &'static str, kernel: usize, stride: usize, padding: usize) -> Case<'static> {
     const CHANNELS: usize = 3;
     const SIDE: usize = 8;
-    const PATCH: usize = 4;
     const WIDTH: usize = 5;
+    let to = (SIDE + 2 * padding - kernel) / stride + 1;
     Case::new(
-        "patches by a convolution",
+        name,
         [
             Matrix::spread(2, CHANNELS * SIDE * SIDE, -1.0, 1.0, 1.0),
-            Matrix::spread(WIDTH, CHANNELS * PATCH * PATCH, -1.0, 1.0, 0.3),
+            Matrix::spread(WIDTH, CHANNELS * kernel * kernel, -1.0, 1.0, 0.3),
             Matrix::spread(1, WIDTH, -1.0, 1.0, 0.6),
         ],
-        |x| {
+        move |x| {
             let images = x[0].clone().reshape([2, CHANNELS, SIDE, SIDE]);
-            let kernel = x[1].clone().reshape([WIDTH, CHANNELS, PATCH, PATCH]);
+            let weight = x[1].clone().reshape([WIDTH, CHANNELS, kernel, kernel]);
             let bias = x[2].clone().squeeze_dim(0);
-            let options = ConvOptions::new([PATCH, PATCH], [0, 0], [1, 1], 1);
-            conv2d(images, kernel, Some(bias), options).reshape([2, WIDTH * 4])
+            let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+            conv2d(images, weight, Some(bias), options).reshape([2, WIDTH * to * to])
         },
-        |x| {
-            Matrix::of(2, WIDTH * 4, |image, at| {
-                let (width, patch) = (at / 4, at % 4);
-                let (top, left) = (patch / 2 * PATCH, patch % 2 * PATCH);
-                let terms = (0..CHANNELS * PATCH * PATCH).map(|inner| {
-                    let (channel, inside) = (inner / (PATCH * PATCH), inner % (PATCH * PATCH));
-                    let (row, column) = (top + inside / PATCH, left + inside % PATCH);
-                    let pixel = (channel * SIDE + row) * SIDE + column;
+        move |x| {
+            Matrix::of(2, WIDTH * to * to, |image, at| {
+                let (width, place) = (at / (to * to), at % (to * to));
+                let (top, left) = (place / to * stride, place % to * stride);
+                let terms = (0..CHANNELS * kernel * kernel).map(|inner| {
+                    let (channel, inside) = (inner / (kernel * kernel), inner % (kernel * kernel));
+                    let (row, column) = (top + inside / kernel, left + inside % kernel);
+                    let border = padding..padding + SIDE;
+                    if !border.contains(&row) || !border.contains(&column) {
+                        return 0.0;
+                    }
+                    let pixel = (channel * SIDE + row - padding) * SIDE + column - padding;
                     x[0].at(image, pixel) * x[1].at(width, inner)
                 });
                 terms.sum::<f64>() + x[2].at(0, width)
             })
         },
     )
+}
+
+/// Changes of resolution, of 3 maps of 4² places.
+fn resolutions() -> Vec<Case<'static>> {
+    let maps = || Matrix::spread(3, 16, -2.0, 2.0, 1.0);
+    vec![
+        Case::new(
+            "doubled, as nearest neighbours are",
+            [maps()],
+            |x| {
+                let options = InterpolateOptions::new(InterpolateMode::Nearest)
+                    .with_align_corners(false)
+                    .with_output_size([8, 8]);
+                interpolate(x[0].clone().reshape([1, 3, 4, 4]), options).reshape([3, 64])
+            },
+            |x| Matrix::of(3, 64, |map, at| x[0].at(map, at / 8 / 2 * 4 + at % 8 / 2)),
+        ),
+        Case::new(
+            "pooled to a coarser grid",
+            [maps()],
+            |x| {
+                let maps = x[0].clone().reshape([1, 3, 4, 4]);
+                adaptive_avg_pool2d(maps, [2, 2]).reshape([3, 4])
+            },
+            |x| {
+                Matrix::of(3, 4, |map, at| {
+                    let (top, left) = (at / 2 * 2, at % 2 * 2);
+                    let places = [(0, 0), (0, 1), (1, 0), (1, 1)];
+                    let sum: f64 = places
+                        .iter()
+                        .map(|(row, column)| x[0].at(map, (top + row) * 4 + left + column))
+                        .sum();
+                    sum / 4.0
+                })
+            },
+        ),
+    ]
 }
 
 /// Rows by number: some often, some never, so that gradients add up.

@@ -18,7 +18,9 @@ use seed_data::{
 use seed_device::Precision;
 use seed_encoders::{Clip, ClipConfig, clip_keys};
 use seed_eval::{GroundTruth, RetrievalScores};
-use seed_train::{ConfigError, ProgressMode, RunDir, StopFlag, TrainConfig, Trained, Trainer};
+use seed_train::{
+    ConfigError, Existing, ProgressMode, RunDir, RunInfo, StopFlag, TrainConfig, Trained, Trainer,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -206,6 +208,25 @@ pub struct ClipPretraining<'a> {
 type ClipItem = (Vec<f32>, String, usize);
 
 impl ClipPretraining<'_> {
+    /// The folder of the run `name` below `runs`, with the text tokenizer in it; `device` is as it was asked for.
+    pub fn open_run(
+        &self,
+        runs: &Path,
+        name: &str,
+        device: &str,
+        existing: Existing,
+    ) -> Result<RunDir, RecipeError> {
+        let info = RunInfo {
+            config: serde_json::to_value(self.config).unwrap_or_default(),
+            seed: self.config.train.seed,
+            device: device.to_owned(),
+            outputs: &["clip.safetensors", "tokenizer.json"],
+        };
+        let run = RunDir::open(runs, name, existing, &info)?;
+        self.tokenizer.save(&run.path().join("tokenizer.json"))?;
+        Ok(run)
+    }
+
     /// Trains, or goes on where the run stopped.
     pub fn train(
         &self,
