@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("seed-train", &["seed-device", "seed-files"]),
     (
         "seed-diffusion",
-        &["seed-device", "seed-nn", "seed-weights"],
+        &["seed-device", "seed-files", "seed-nn", "seed-weights"],
     ),
     (
         "seed-recipes",
@@ -38,6 +38,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "seed-data",
             "seed-eval",
             "seed-train",
+            "seed-diffusion",
+            "seed-files",
         ],
     ),
     (
@@ -67,6 +69,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "seed-recipes",
             "seed-eval",
             "seed-parity",
+            "seed-diffusion",
+            "seed-files",
         ],
     ),
 ];

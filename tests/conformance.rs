@@ -19,7 +19,7 @@ const CASES: &[(&str, usize)] = &[
     ("07_preprocessing", 75),
     ("08_opt", 54),
     ("09_lora", 208),
-    ("10_clip", 9),
+    ("10_clip", 20),
     ("11_stable_diffusion", 79),
     ("12_metrics", 32),
     ("13_tokenizers", 13),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use seed::{
     device::test_device,
+    encoders::{ClipVisionConfig, clip_vision_keys},
     tokenizer::{SeedConfig, TokenEncoderConfig, tokenizer_keys},
-    weights::parameters,
+    weights::{parameter_count, parameters},
 };
 
 /// Key and shape of every tensor of a release: one line a tensor, a tab between.
@@ -34,6 +35,31 @@ fn ours(config: &SeedConfig) -> BTreeMap<String, String> {
 /// What a release holds beyond parameters: a buffer of positions, and BERT's unused language head.
 fn is_leftover(key: &str) -> bool {
     key.ends_with("embeddings.position_ids") || key.starts_with("Qformer.cls.")
+}
+
+/// Made by `tests/keys/clip_vision.py`.
+#[test]
+fn the_image_towers_of_clip_are_made_of_the_published_tensors() {
+    for (config, text, values) in [
+        (
+            ClipVisionConfig::clip_l(),
+            include_str!("keys/clip-l-14-vision.txt"),
+            303_966_208,
+        ),
+        (
+            ClipVisionConfig::clip_h(),
+            include_str!("keys/clip-h-14-vision.txt"),
+            632_076_800,
+        ),
+    ] {
+        let model = config.init(&test_device()).unwrap();
+        let keys = clip_vision_keys();
+        let ours = parameters(&model)
+            .into_iter()
+            .map(|parameter| (keys.key(&parameter.path), format!("{:?}", parameter.shape)));
+        assert_eq!(ours.collect::<BTreeMap<_, _>>(), listing(text));
+        assert_eq!(parameter_count(&model), values);
+    }
 }
 
 #[track_caller]

@@ -11,7 +11,9 @@ use seed::{
     device::test_device,
     recipes::{
         Splits, TrainingOutcome,
+        autoencoder::AutoencoderTrainingConfig,
         clip::ClipPretrainingConfig,
+        diffusion::DiffusionTrainingConfig,
         frozen::FrozenParts,
         language::{LmTrainingConfig, OptPretrainingConfig},
         tokenizer::{StageOneStart, TokenizerTraining, TokenizerTrainingConfig},
@@ -289,6 +291,39 @@ fn every_setting_of_the_frozen_parts_is_identified() {
     );
     let opt: OptPretrainingConfig = load_config(file.as_ref()).unwrap();
     identified(&opt, &others, |config| {
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(whole(config.identity(), &config.train))
+    });
+}
+
+#[test]
+fn every_setting_of_the_diffusion_model_is_identified() {
+    let others = [
+        (".channels", json!([32, 48])),
+        (
+            "unet.levels",
+            json!([{ "channels": 48, "heads": 2, "attends": true }]),
+        ),
+        ("beta_schedule", json!("linear")),
+        ("prediction_type", json!("epsilon")),
+        ("class_embedding", json!("identity")),
+        ("filter", json!("bilinear")),
+        ("scale", json!([0.2, 0.4])),
+        ("ratio", json!([0.5, 0.6])),
+        ("styles", json!(["plain"])),
+        ("kind", json!("per-epoch")),
+        (
+            "rate_multipliers",
+            json!([{ "pattern": "bias$", "factor": 0.0 }]),
+        ),
+    ];
+    let autoencoder = AutoencoderTrainingConfig::nano().unwrap();
+    identified(&autoencoder, &others, |config| {
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(whole(config.identity(), &config.train))
+    });
+    let unet = DiffusionTrainingConfig::nano().unwrap();
+    identified(&unet, &others, |config| {
         config.validate().map_err(|error| error.to_string())?;
         Ok(whole(config.identity(), &config.train))
     });

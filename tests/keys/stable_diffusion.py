@@ -4,7 +4,8 @@
 
 The models are made on the meta device, so that nothing is downloaded or allocated. Sizes are those of the `config.json`
 of CompVis/stable-diffusion-v1-4 and stabilityai/stable-diffusion-2-1-unclip; what is not named is diffusers' default.
-`sd-1.4-compvis` has the names of `sd-v1-4.ckpt`, which diffusers' own reader of such files must turn back.
+`sd-1.4-compvis` has the names of `sd-v1-4.ckpt`, `sd-2.1-unclip-compvis` those of the UNet of `sd21-unclip-h.ckpt`;
+diffusers' own reader of such files must turn them back.
 """
 
 import re
@@ -53,6 +54,7 @@ UNET_BLOCKS = [
     (r"up_blocks\.(\d)\.attentions\.(\d)", lambda i, j: f"output_blocks.{3 * i + j}.1"),
     (r"up_blocks\.(\d)\.upsamplers\.0", lambda i: f"output_blocks.{3 * i + 2}.{1 if i == 0 else 2}"),
     (r"conv_in", lambda: "input_blocks.0.0"),
+    (r"class_embedding\.linear_(\d)", lambda i: f"label_emb.0.{2 * i - 2}"),
     (r"time_embedding\.linear_(\d)", lambda i: f"time_embed.{2 * i - 2}"),
     (r"conv_norm_out", lambda: "out.0"),
     (r"conv_out", lambda: "out.2"),
@@ -109,12 +111,18 @@ for name, (kind, config) in LISTS.items():
     (Path(__file__).parent / f"{name}.txt").write_text(lines(states[name]))
     print(f"{name}: {len(states[name])} tensors, {sum(tensor.numel() for tensor in states[name].values()):,} values")
 
-unet = {}
-for key, tensor in states["sd-1.4-unet"].items():
-    unet[compvis(key, UNET_BLOCKS, UNET_RESNET, UNET)] = tensor
-back = convert_ldm_unet_checkpoint(unet, dict(layers_per_block=2))
-assert back.keys() == states["sd-1.4-unet"].keys()
-assert all(back[key] is tensor for key, tensor in states["sd-1.4-unet"].items())
+def compvis_unet(state, **config):
+    unet = {compvis(key, UNET_BLOCKS, UNET_RESNET, UNET): tensor for key, tensor in state.items()}
+    back = convert_ldm_unet_checkpoint(dict(unet), dict(layers_per_block=2, **config))
+    assert back.keys() == state.keys()
+    assert all(back[key] is tensor for key, tensor in state.items())
+    return unet
+
+
+unet = compvis_unet(states["sd-1.4-unet"])
+unclip = compvis_unet(states["sd-2.1-unclip-unet"], class_embed_type="projection")
+(Path(__file__).parent / "sd-2.1-unclip-compvis.txt").write_text(lines(unclip))
+print(f"sd-2.1-unclip-compvis: {len(unclip)} tensors")
 
 vae = {}
 for key, tensor in states["sd-1.4-vae"].items():

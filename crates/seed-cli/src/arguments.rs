@@ -4,8 +4,8 @@ use clap::{ArgAction, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::commands::{
-    ask, caption, completions, convert, cost, devices, draw, eval, inspect, man, parity, tokenize,
-    train,
+    ask, caption, completions, convert, cost, decode, devices, draw, eval, inspect, man, parity,
+    reconstruct, tokenize, train,
 };
 
 /// What the exit status says.
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Caption(caption::Arguments),
     Ask(ask::Arguments),
     Draw(draw::Arguments),
+    Decode(decode::Arguments),
+    Reconstruct(reconstruct::Arguments),
     #[command(subcommand)]
     Train(train::Command),
     #[command(subcommand)]

@@ -46,16 +46,33 @@ pub(crate) struct DecodingArguments {
 }
 
 impl DecodingArguments {
-    /// Up to so many tokens, chosen as asked.
-    pub(crate) fn generation(&self, max_new_tokens: usize) -> GenerationConfig {
+    /// Whether tokens are drawn at random.
+    pub(crate) fn is_random(&self) -> bool {
+        self.sampling.asked()
+    }
+
+    /// Up to so many tokens, chosen as asked; by `seed` where they are drawn at random.
+    pub(crate) fn generation(&self, max_new_tokens: usize, seed: u64) -> GenerationConfig {
         let otherwise = self.beams.map_or(Decoding::Greedy, |beams| Decoding::Beam {
             beams,
             length_penalty: self.length_penalty,
             early_stopping: false,
         });
-        self.sampling.generation(max_new_tokens, otherwise)
+        self.sampling.generation(max_new_tokens, seed, otherwise)
     }
 }
+
+/// The seed of a command that draws nothing at random but tokens.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Decoding")]
+pub(crate) struct SamplingSeed {
+    /// Seed of the draws.
+    #[arg(long, value_name = "N", default_value_t = SEED, requires = SAMPLING)]
+    pub(crate) seed: u64,
+}
+
+/// The seed where none is named.
+pub(crate) const SEED: u64 = 42;
 
 /// What makes [`SamplingArguments`] draw: beams exclude it.
 pub(crate) const SAMPLING: &str = "sampling";
@@ -77,28 +94,30 @@ pub(crate) struct SamplingArguments {
     /// Draw among the most probable tokens that together have this share; without it among all.
     #[arg(long, value_name = "X")]
     top_p: Option<f64>,
-    /// Seed of the draws.
-    #[arg(long, value_name = "N", default_value_t = 42, requires = SAMPLING)]
-    seed: u64,
     /// Weaken tokens that have occurred by this factor.
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     repetition_penalty: f64,
 }
 
 impl SamplingArguments {
-    /// Up to so many tokens, drawn if that was asked for, chosen as by `otherwise` if not.
+    /// Whether draws were asked for.
+    fn asked(&self) -> bool {
+        self.temperature.is_some() || self.top_k.is_some() || self.top_p.is_some()
+    }
+
+    /// Up to so many tokens, drawn by `seed` if that was asked for, chosen as by `otherwise` if not.
     pub(crate) fn generation(
         &self,
         max_new_tokens: usize,
+        seed: u64,
         otherwise: Decoding,
     ) -> GenerationConfig {
-        let asked = self.temperature.is_some() || self.top_k.is_some() || self.top_p.is_some();
-        let decoding = if asked {
+        let decoding = if self.asked() {
             Decoding::Sample {
                 temperature: self.temperature.unwrap_or(1.0),
                 top_k: self.top_k.unwrap_or(0),
                 top_p: self.top_p.unwrap_or(1.0),
-                seed: self.seed,
+                seed,
             }
         } else {
             otherwise
@@ -127,6 +146,7 @@ pub(crate) struct Language {
     text: TextTokenizer,
     images: SeedTokenizer,
     images_config: SeedConfig,
+    release: String,
     device: Device,
 }
 
@@ -134,11 +154,13 @@ impl LanguageArguments {
     /// Loads everything, and checks that it belongs together.
     pub(crate) fn load(&self) -> Result<Language, Box<dyn Error>> {
         let saved = self.saved()?;
+        let published = self.model.open()?;
+        let release = published.release.clone();
         let Model {
             tokenizer: images,
             config: images_config,
             device,
-        } = self.model.load(self.model.open()?)?;
+        } = self.model.load(published)?;
         let BaseLm {
             opt,
             tokenizer,
@@ -152,6 +174,7 @@ impl LanguageArguments {
             text: TextTokenizer::clone(&tokenizer),
             images,
             images_config,
+            release,
             device,
         })
     }
@@ -249,6 +272,16 @@ impl Language {
         Ok(self.codes(pictures, options)?.swap_remove(0))
     }
 
+    /// The image tokenizer that its codes are of, with its sizes and its device.
+    pub(crate) fn images(&self) -> (&SeedTokenizer, &SeedConfig, &Device) {
+        (&self.images, &self.images_config, &self.device)
+    }
+
+    /// What the image tokenizer is.
+    pub(crate) fn release(&self) -> &str {
+        &self.release
+    }
+
     /// How its sequences are put together.
     pub(crate) fn about(&self) -> &LmAbout {
         &self.about
@@ -323,7 +356,7 @@ impl Language {
     pub(crate) fn draw(
         &self,
         caption: &str,
-        decoding: &DecodingArguments,
+        (decoding, seed): (&DecodingArguments, u64),
         grammar: bool,
         mut heard: impl FnMut(usize) -> std::io::Result<()>,
     ) -> Result<Option<Vec<i64>>, Box<dyn Error>> {
@@ -337,7 +370,7 @@ impl Language {
         prompt.push(ids.open());
         let config = GenerationConfig {
             grammar: grammar.then(|| ids.into()),
-            ..decoding.generation(ids.per_image + 1)
+            ..decoding.generation(ids.per_image + 1, seed)
         };
         let mut failed = None;
         let generated = generate_with(&self.model, Prompt::Ids(vec![prompt]), &config, |_, id| {

@@ -3,12 +3,17 @@
 //! One file a command in `commands/`; `arguments.rs` joins them and says what all of them share.
 
 mod arguments;
+mod codes;
 mod commands;
+mod destination;
 mod language;
 mod model;
 mod outcome;
 mod output;
 mod pictures;
+mod pixels;
+mod png_file;
+mod preview;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error, path::PathBuf};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use clap::Args;
 use seed_device::{DeviceSpec, Precision};
 use seed_tokenizer::{PublishedTokenizer, SeedConfig, SeedTokenizer, nano};
@@ -27,6 +27,26 @@ pub(crate) struct Model {
     pub(crate) tokenizer: SeedTokenizer,
     pub(crate) config: SeedConfig,
     pub(crate) device: Device,
+}
+
+impl Model {
+    /// Codes of prepared pictures, a row a picture, with activations of that precision.
+    pub(crate) fn encode(
+        &self,
+        pictures: Vec<Vec<f32>>,
+        activations: Precision,
+    ) -> Result<Vec<Vec<i64>>, Box<dyn Error>> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (count, size) = (pictures.len(), self.config.image.image_size);
+        let data = TensorData::new(pictures.concat(), [count, 3, size, size]);
+        let pictures = Tensor::from_data(data, &self.device);
+        let codes = self.tokenizer.encode_in(pictures, activations.dtype());
+        let positions = codes.dims()[1];
+        let codes: Vec<i64> = codes.try_into_data()?.iter::<i64>().collect();
+        Ok(codes.chunks(positions).map(<[i64]>::to_vec).collect())
+    }
 }
 
 impl ModelArguments {

@@ -1,13 +1,14 @@
 //! Where results go: stdout, or a file that appears whole or not at all.
 
 use std::{
+    fmt,
     io::{self, Write},
     path::Path,
 };
 
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// How scores and comparisons are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -18,10 +19,13 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A bar of pictures on stderr, in indicatif's words.
+/// A bar on stderr, in indicatif's words; `{rate}` is its steps a second.
 pub(crate) fn bar(total: usize, style: &str) -> ProgressBar {
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{:.1} it/s", state.per_sec());
+    });
     ProgressBar::new(total as u64).with_style(style)
 }
 

@@ -6,6 +6,7 @@ use std::{
     sync::mpsc::{Receiver, sync_channel},
 };
 
+use image::RgbImage;
 use rayon::prelude::*;
 use seed_data::{
     EvalTransform, Normalize, PictureOptions, decode_picture, pictures_below, read_picture,
@@ -29,8 +30,25 @@ enum Content {
 pub(crate) struct Prepared {
     /// How it is called in the output.
     pub(crate) name: String,
-    /// Normalised `[3, size, size]`.
-    pub(crate) pixels: Result<Vec<f32>, String>,
+    /// The picture.
+    pub(crate) picture: Result<Ready, String>,
+}
+
+/// A picture as the model sees it.
+pub(crate) struct Ready {
+    /// Squashed to the model's size.
+    pub(crate) shown: RgbImage,
+    /// The same, normalised: `[3, size, size]`.
+    pub(crate) pixels: Vec<f32>,
+}
+
+/// What to say of a picture that cannot be read: errors of the file system name their file already.
+pub(crate) fn with_name(name: &str, reason: &str) -> String {
+    if reason.contains(name) {
+        reason.to_owned()
+    } else {
+        format!("{name}: {reason}")
+    }
 }
 
 /// Expands what was named: a folder into the pictures below it, sorted by name; `-` into the picture, or
@@ -95,7 +113,13 @@ impl Source {
         };
         Prepared {
             name: self.name.clone(),
-            pixels: picture.map(|picture| transform.tensor(&picture, &Normalize::clip())),
+            picture: picture.map(|picture| {
+                let shown = transform.pixels(&picture);
+                Ready {
+                    pixels: Normalize::clip().apply(&shown),
+                    shown,
+                }
+            }),
         }
     }
 }

@@ -166,7 +166,7 @@ fn a_picture_becomes_words_and_words_become_codes() {
     assert_eq!(drawn, ok(&draw), "the same seed draws the same");
 
     for (arguments, told) in [
-        (vec!["draw", "a red apple"], "--codes"),
+        (vec!["draw", "a red apple"], "--sd"),
         (vec!["draw", " ", "--codes"], "empty"),
         (vec!["ask", text(&picture), ""], "empty"),
         (vec!["draw", "apple", "--codes", "--top-p", "0"], "top_p"),

@@ -4,6 +4,7 @@
 mod byte_bpe;
 mod cache;
 mod caption;
+mod clip_bpe;
 mod corpus;
 mod english;
 mod error;
@@ -23,6 +24,7 @@ mod wordpiece;
 pub use byte_bpe::{byte_bpe_of_files, train_byte_bpe};
 pub use cache::{Cache, CacheKey, RowWriter, Rows, parse_size, remove_partial_files};
 pub use caption::{MAX_WORDS, blip_caption, blip_caption_with_prompt, blip_question};
+pub use clip_bpe::clip_bpe_of_files;
 pub use corpus::{Concept, ConceptFilter, Corpus, CorpusSet, Drawing, RenderedSet, Subset, Vendor};
 pub use english::{english_text, training_text};
 pub use error::{DataError, PictureError};

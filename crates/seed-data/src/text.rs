@@ -120,6 +120,20 @@ impl TextTokenizer {
         })
     }
 
+    /// Pads with another token, as Stable Diffusion 2 does with `!`.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Tokenizer`] if the vocabulary does not have it.
+    pub fn with_padding(mut self, token: &str) -> Result<Self, DataError> {
+        let id = self.inner.token_to_id(token);
+        self.special.pad = id.ok_or_else(|| DataError::Tokenizer {
+            source: format!("the vocabulary has no `{token}`, which texts are to be padded with")
+                .into(),
+        })?;
+        Ok(self)
+    }
+
     /// The ids with a meaning of their own.
     pub fn special(&self) -> SpecialIds {
         self.special

@@ -1,9 +1,13 @@
 //! Reading tokenizers, batches, and training one, which is deterministic. That `tokenizer.json` gives the
 //! reference's ids is the case `13_tokenizers` of `tests/fixtures`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use seed_data::{DataError, TextTokenizer, train_wordpiece};
+use seed_data::{DataError, TextTokenizer, clip_bpe_of_files, train_wordpiece};
+use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -109,4 +113,49 @@ fn unusable_files_are_named() {
     assert!(error.contains("broken.json"), "{error}");
     let missing = TextTokenizer::from_file(&folder.path().join("none.json"));
     assert!(matches!(missing, Err(DataError::Io { .. })));
+}
+
+/// The two files that the fixture's `tokenizer.json` of CLIP was made of give what it gives.
+#[test]
+fn clip_is_read_from_its_two_files() {
+    let whole = fs::read_to_string(fixture("clip/tokenizer.json")).unwrap();
+    let model = serde_json::from_str::<Value>(&whole).unwrap()["model"].take();
+    let folder = tempfile::tempdir().unwrap();
+    let [vocab, merges] = ["vocab.json", "merges.txt"].map(|file| folder.path().join(file));
+    fs::write(&vocab, model["vocab"].to_string()).unwrap();
+    let pairs = model["merges"].as_array().unwrap().iter().map(|pair| {
+        let [first, second] = [&pair[0], &pair[1]].map(|part| part.as_str().unwrap());
+        format!("{first} {second}\n")
+    });
+    let pairs: String = std::iter::once("#version: 0.2\n".to_owned())
+        .chain(pairs)
+        .collect();
+    fs::write(&merges, pairs).unwrap();
+
+    let whole = TextTokenizer::from_json(&whole).unwrap();
+    let of_files = clip_bpe_of_files(&vocab, &merges).unwrap();
+    assert_eq!(of_files.special(), whole.special());
+    let strings = fs::read_to_string(fixture("strings.json")).unwrap();
+    let strings: Vec<String> = serde_json::from_str(&strings).unwrap();
+    for text in &strings {
+        assert_eq!(
+            of_files.encode(text, 32).unwrap(),
+            whole.encode(text, 32).unwrap(),
+            "{text:?}"
+        );
+    }
+    let padded = of_files.with_padding("!").unwrap().encode("", 4).unwrap();
+    assert_eq!(padded.ids[..2], [792, 793]);
+    assert_eq!(padded.ids[2], padded.ids[3]);
+    assert_eq!(model["vocab"]["!"], padded.ids[3]);
+
+    let error = clip_bpe_of_files(&vocab, &folder.path().join("none")).unwrap_err();
+    assert!(matches!(error, DataError::Io { .. }), "{error}");
+    fs::write(&vocab, r#"{"a": 0}"#).unwrap();
+    let error = clip_bpe_of_files(&vocab, &merges).unwrap_err().to_string();
+    assert!(
+        error.contains("vocab.json") && error.contains("<|startoftext|>"),
+        "{error}"
+    );
+    assert!(whole.with_padding("no such token").is_err());
 }

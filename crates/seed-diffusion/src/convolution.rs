@@ -1,6 +1,7 @@
 //! The convolutions of the two models, and the change of resolution.
 
 use burn::{
+    module::Param,
     nn::{
         PaddingConfig2d,
         conv::{Conv2d, Conv2dConfig},
@@ -8,9 +9,10 @@ use burn::{
     tensor::{
         Device, Tensor,
         module::interpolate,
-        ops::{InterpolateMode, InterpolateOptions},
+        ops::{ConvOptions, InterpolateMode, InterpolateOptions},
     },
 };
+use seed_device::fused;
 
 /// Where a halving convolution sees a border of zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,25 @@ pub(crate) fn halving(channels: usize, border: Border, device: &Device) -> Conv2
         .with_stride([2, 2])
         .with_padding(padding)
         .init(device)
+}
+
+/// A convolution of a map by one of the layers above.
+///
+/// # Shapes
+///
+/// - input: `[batch, input, height, width]`
+/// - output: `[batch, output, ..]`
+pub(crate) fn convolved(layer: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    let padding = match layer.padding {
+        PaddingConfig2d::Explicit(top, left, bottom, right) => [(top, bottom), (left, right)],
+        PaddingConfig2d::Valid => [(0, 0), (0, 0)],
+        // No layer here: what it means depends on the map, and Burn works it out.
+        PaddingConfig2d::Same => return layer.forward(x),
+    };
+    let options =
+        ConvOptions::new_with_padding(layer.stride, padding, layer.dilation, layer.groups);
+    let bias = layer.bias.as_ref().map(Param::val);
+    fused::conv2d(x, layer.weight.val(), bias, options)
 }
 
 /// Each place as four, as nearest neighbours are.

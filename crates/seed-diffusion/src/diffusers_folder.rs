@@ -27,6 +27,26 @@ const WEIGHTS: [&str; 5] = [
     "diffusion_pytorch_model.bin",
     "diffusion_pytorch_model.fp16.bin",
 ];
+/// What a text tower is read from, beside its weights.
+#[cfg(feature = "hub")]
+const TEXT: [&str; 6] = [
+    "text_encoder/config.json",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+];
+/// Weights of the text tower, the first that is there is read.
+#[cfg(feature = "hub")]
+const TEXT_WEIGHTS: [&str; 4] = [
+    "text_encoder/model.safetensors",
+    "text_encoder/model.fp16.safetensors",
+    "text_encoder/pytorch_model.bin",
+    "text_encoder/pytorch_model.fp16.bin",
+];
+/// What says that a folder is one of diffusers.
+const INDEX: &str = "model_index.json";
 /// Pipelines whose parts are ours.
 const PIPELINES: [&str; 4] = [
     "StableDiffusionPipeline",
@@ -56,7 +76,7 @@ impl DiffusersFolder {
     /// what this code does not do.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, DiffusionError> {
         let folder = folder.as_ref().to_owned();
-        let index = folder.join("model_index.json");
+        let index = folder.join(INDEX);
         let about: Value =
             serde_json::from_str(&read(&index)?).map_err(|error| refused(&index, error))?;
         let class = about["_class_name"].as_str().unwrap_or("nothing");
@@ -74,6 +94,53 @@ impl DiffusersFolder {
             )?)?,
             folder,
         })
+    }
+
+    /// Where it is; other parts, such as the text tower, lie there.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether a folder says that it is one of diffusers.
+    pub(crate) fn is_in(folder: &Path) -> bool {
+        folder.join(INDEX).is_file()
+    }
+
+    /// The files that are read here, among the paths of all files of a repository; none if it is no folder of diffusers.
+    #[cfg(feature = "hub")]
+    pub(crate) fn files_among(names: &[String]) -> Vec<String> {
+        let has = |name: &str| names.iter().any(|found| found == name);
+        if !has(INDEX) {
+            return Vec::new();
+        }
+        let mut wanted: Vec<String> = [
+            INDEX,
+            "scheduler/scheduler_config.json",
+            "unet/config.json",
+            "vae/config.json",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for part in ["unet", "vae", "image_normalizer"] {
+            let files = WEIGHTS.iter().map(|file| format!("{part}/{file}"));
+            let Some(file) = files.into_iter().find(|file| has(file)) else {
+                continue;
+            };
+            if file.ends_with(".index.json") {
+                // Its shards, whose names it would say were it here.
+                let shard = format!("{part}/diffusion_pytorch_model-");
+                let shards = names
+                    .iter()
+                    .filter(|name| name.starts_with(&shard) && name.ends_with(".safetensors"));
+                wanted.extend(shards.cloned());
+            }
+            wanted.push(file);
+        }
+        wanted.extend(TEXT.map(str::to_owned));
+        let text_tower = TEXT_WEIGHTS.iter().find(|file| has(file));
+        wanted.extend(text_tower.map(|file| (*file).to_owned()));
+        wanted.retain(|name| has(name));
+        wanted
     }
 
     /// Reads UNet and autoencoder onto a device, in f32.

@@ -1,7 +1,13 @@
 //! What can go wrong on the way from noise to a picture.
 
+use std::path::PathBuf;
+
 use seed_nn::ConfigError;
 use seed_weights::WeightsError;
+
+/// The forms of a model.
+const LOOKED_FOR: &str = "`model_index.json` and the folders of diffusers, `autoencoder.safetensors` beside `unet.safetensors`, \
+    and a file with a UNet below `model.diffusion_model` or `model_ema` and an autoencoder below `first_stage_model`";
 
 /// An input, a setting or a file that Stable Diffusion's pieces cannot work with.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +25,46 @@ pub enum DiffusionError {
         part: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A folder or a file that holds no Stable Diffusion.
+    #[error("{}: no Stable Diffusion: {found}; looked for were {LOOKED_FOR}", path.display())]
+    NotStableDiffusion {
+        /// The folder or the file.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+    },
+    /// A file that holds all models in one lacks one of them.
+    #[error("{name}: {part} is not in it: no key is below `{prefix}`")]
+    MissingPart {
+        /// The file.
+        name: String,
+        /// The model.
+        part: &'static str,
+        /// Where it would be.
+        prefix: &'static str,
+    },
+    /// A file does not say something that it must be read by.
+    #[error("{name} does not say {what}: say {choices}")]
+    Unsaid {
+        /// The file.
+        name: String,
+        /// What is not said.
+        what: &'static str,
+        /// What may be said, and when.
+        choices: &'static str,
+    },
+    /// A repository of the Hugging Face Hub cannot be fetched.
+    #[cfg(feature = "hub")]
+    #[error(transparent)]
+    Hub(Box<seed_weights::hub::HubError>),
+    /// A repository of the Hugging Face Hub, and a program that fetches none.
+    #[error(
+        "{reference} is on the Hugging Face Hub, and this program was built without the feature `hub`: fetch it, and name its folder"
+    )]
+    NoHub {
+        /// The repository.
+        reference: String,
     },
     /// A setting outside its range.
     #[error("{setting} is {value}: it must be {expected}")]
@@ -48,6 +94,13 @@ pub enum DiffusionError {
         /// The shape that is needed.
         expected: Vec<usize>,
     },
+}
+
+#[cfg(feature = "hub")]
+impl From<seed_weights::hub::HubError> for DiffusionError {
+    fn from(error: seed_weights::hub::HubError) -> Self {
+        Self::Hub(Box::new(error))
+    }
 }
 
 impl DiffusionError {

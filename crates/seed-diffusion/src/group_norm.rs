@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Initializer, Module, Param},
-    tensor::{DType, Device, Tensor},
+    tensor::{Device, Tensor},
 };
 use seed_device::fused;
 
@@ -21,8 +21,7 @@ pub struct GroupNormConfig {
 ///
 /// - paper: <https://arxiv.org/abs/1803.08494>
 ///
-/// A group's values lie side by side, so that this is a LayerNorm over them, as one fused step, and then a scale and a
-/// shift for each channel.
+/// One fused step, with the SiLU that follows in most places.
 #[derive(Module, Debug)]
 pub struct GroupNorm {
     /// Scale `[channels]`.
@@ -52,21 +51,17 @@ impl GroupNorm {
     ///
     /// - input, output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let dtype = x.dtype();
-        let group = channels / self.groups * height * width;
-        let like = (&x.device(), DType::F32);
-        let (one, zero) = (
-            Tensor::<1>::ones([group], like),
-            Tensor::<1>::zeros([group], like),
-        );
-        let groups = x.cast(DType::F32).reshape([batch, self.groups, group]);
-        let normal = fused::layer_norm(groups, one, zero, self.epsilon)
-            .reshape([batch, channels, height, width]);
-        let of_channels = |parameter: &Param<Tensor<1>>| {
-            let parameter = parameter.val().cast(DType::F32);
-            parameter.reshape([1, channels, 1, 1])
-        };
-        (normal * of_channels(&self.gamma) + of_channels(&self.beta)).cast(dtype)
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        fused::group_norm(x, gamma, beta, self.groups, self.epsilon)
+    }
+
+    /// SiLU of [`forward`](Self::forward).
+    ///
+    /// # Shapes
+    ///
+    /// - input, output: `[batch, channels, height, width]`
+    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        let (gamma, beta) = (self.gamma.val(), self.beta.val());
+        fused::group_norm_silu(x, gamma, beta, self.groups, self.epsilon)
     }
 }

@@ -31,7 +31,31 @@ impl ImageNormalizer {
     /// [`DiffusionError::Weights`] if one is missing or damaged, or they are no rows of one width; [`DiffusionError::Sizes`]
     /// if a deviation is not above 0.
     pub fn load(checkpoint: &Checkpoint, device: &Device) -> Result<Self, DiffusionError> {
-        let mean = checkpoint.float("mean")?;
+        Self::load_below("", checkpoint, device)
+    }
+
+    /// As [`load`](Self::load), from below a prefix.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Self::load).
+    pub fn load_below(
+        prefix: &str,
+        checkpoint: &Checkpoint,
+        device: &Device,
+    ) -> Result<Self, DiffusionError> {
+        let dot = if prefix.is_empty() { "" } else { "." };
+        let [mean, std] = ["mean", "std"].map(|name| format!("{prefix}{dot}{name}"));
+        Self::load_rows([&mean, &std], checkpoint, device)
+    }
+
+    /// As [`load`](Self::load), from the keys of mean and deviation.
+    pub(crate) fn load_rows(
+        [mean_key, std_key]: [&str; 2],
+        checkpoint: &Checkpoint,
+        device: &Device,
+    ) -> Result<Self, DiffusionError> {
+        let mean = checkpoint.float(mean_key)?;
         let width = mean.shape().last().copied().unwrap_or(0);
         ConfigError::check_size("image normalizer", "width", width, limits::WIDTH)?;
         let row = |key: &str, data: TensorData| {
@@ -46,8 +70,25 @@ impl ImageNormalizer {
                 expected: vec![1, width],
             })
         };
-        let mean = row("mean", mean)?;
-        let std = row("std", checkpoint.float("std")?)?;
+        let mean = row(mean_key, mean)?;
+        let std = row(std_key, checkpoint.float(std_key)?)?;
+        Self::of(mean, std, device)
+    }
+
+    /// A normaliser for embeddings of that mean and deviation.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Sizes`] if a deviation is not above 0; [`DiffusionError::Shape`] unless both are of one width.
+    pub fn new(mean: &[f32], std: &[f32], device: &Device) -> Result<Self, DiffusionError> {
+        let width = mean.len();
+        ConfigError::check_size("image normalizer", "width", width, limits::WIDTH)?;
+        DiffusionError::check_shape("image normalizer's std", &[std.len()], &[width])?;
+        let row = |values: &[f32]| TensorData::new(values.to_vec(), [1, width]);
+        Self::of(row(mean), row(std), device)
+    }
+
+    fn of(mean: TensorData, std: TensorData, device: &Device) -> Result<Self, DiffusionError> {
         for deviation in std.iter::<f32>() {
             let sound = deviation > 0.0;
             ConfigError::check(sound, "image normalizer", "std", deviation, "above 0")?;
@@ -57,6 +98,25 @@ impl ImageNormalizer {
             std: Tensor::from_data(std, device),
             schedule: NoiseScheduleConfig::unclip().init()?,
         })
+    }
+
+    /// Mean of the embeddings, `[1, width]`.
+    pub fn mean(&self) -> Tensor<2> {
+        self.mean.clone()
+    }
+
+    /// Deviation of the embeddings, `[1, width]`.
+    pub fn std(&self) -> Tensor<2> {
+        self.std.clone()
+    }
+
+    /// The same on another device.
+    pub fn on(&self, device: &Device) -> Self {
+        Self {
+            mean: self.mean.clone().to_device(device),
+            std: self.std.clone().to_device(device),
+            schedule: self.schedule.clone(),
+        }
     }
 
     /// Width of an image embedding; class labels have twice as many numbers.
@@ -87,17 +147,29 @@ impl ImageNormalizer {
         noise: Tensor<2>,
         level: usize,
     ) -> Result<Tensor<2>, DiffusionError> {
+        let levels = vec![level; embeddings.dims()[0]];
+        self.class_labels_at(embeddings, noise, &levels)
+    }
+
+    /// As [`class_labels`](Self::class_labels), with a level for each of the batch: what a UNet is trained with.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`class_labels`](Self::class_labels).
+    pub fn class_labels_at(
+        &self,
+        embeddings: Tensor<2>,
+        noise: Tensor<2>,
+        levels: &[usize],
+    ) -> Result<Tensor<2>, DiffusionError> {
         let [batch, width] = [embeddings.dims()[0], self.width()];
         DiffusionError::check_shape("image embeddings", &embeddings.dims(), &[batch, width])?;
         let normalized = (embeddings - self.mean.clone()) / self.std.clone();
-        let noised = self
-            .schedule
-            .add_noise(normalized, noise, &vec![level; batch])?;
+        let noised = self.schedule.add_noise(normalized, noise, levels)?;
         let noised = noised * self.std.clone() + self.mean.clone();
-        let features = TensorData::new(features(level, width), [1, width]);
-        let features = Tensor::<2>::from_data(features, &noised.device())
-            .cast(noised.dtype())
-            .expand([batch, width]);
+        let features = levels.iter().flat_map(|&level| features(level, width));
+        let features = TensorData::new(features.collect(), [batch, width]);
+        let features = Tensor::<2>::from_data(features, &noised.device()).cast(noised.dtype());
         Ok(Tensor::cat(vec![noised, features], 1))
     }
 

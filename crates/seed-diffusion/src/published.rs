@@ -1,165 +1,191 @@
-//! Reading the `config.json` of diffusers: what is not computed here is refused by name.
+//! The model that a user names, in whatever form it is.
 
-use std::fmt::Display;
+use std::path::Path;
+#[cfg(feature = "hub")]
+use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use burn::tensor::Device;
+use seed_weights::WeightsError;
+#[cfg(feature = "hub")]
+use seed_weights::hub::{Hub, HubRepo};
 
-use crate::error::DiffusionError;
+use crate::{
+    autoencoder_kl::AutoencoderKlConfig,
+    diffusers_folder::DiffusersFolder,
+    error::DiffusionError,
+    image_normalizer::ImageNormalizer,
+    scheduler::{Prediction, SchedulerConfig},
+    single_file::{SingleFile, Weights},
+    stable_diffusion::StableDiffusion,
+    unet::UnetConfig,
+};
 
-/// The fields of a `config.json`, each of which is taken once.
-pub(crate) struct Published {
-    class: &'static str,
-    fields: Map<String, Value>,
+/// What begins the name of a repository of the Hugging Face Hub.
+const HUB: &str = "hf:";
+
+/// What a user says of a model that its files may not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// Which of two UNets; a file that has both does not say.
+    pub weights: Option<Weights>,
+    /// What the UNet predicts; a single file of Stable Diffusion 2 does not say.
+    pub prediction: Option<Prediction>,
 }
 
-impl Published {
-    /// Reads the text; `class` is what `_class_name` must say where it is given.
-    pub(crate) fn parse(text: &str, class: &'static str) -> Result<Self, DiffusionError> {
-        let fields = serde_json::from_str(text).map_err(|error| refusal(class, error))?;
-        let mut published = Self { class, fields };
-        published.expect(&[("_class_name", class.into())])?;
-        Ok(published)
-    }
+/// A Stable Diffusion as it is found, its configs read and its weights not yet.
+///
+/// ```no_run
+/// # use seed_diffusion::{Choices, DiffusionError, PublishedDiffusion};
+/// # fn run(device: &burn::tensor::Device) -> Result<(), DiffusionError> {
+/// // DIR, FILE or hf:OWNER/NAME
+/// let published = PublishedDiffusion::find("hf:CompVis/stable-diffusion-v1-4", Choices::default())?;
+/// let scheduler = published.scheduler().init(50)?;
+/// let (model, normalizer) = (published.load(device)?, published.image_normalizer(device)?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub enum PublishedDiffusion {
+    /// A folder that diffusers saved.
+    Folder(DiffusersFolder),
+    /// All models in one file, as CompVis and Stability published them.
+    File(SingleFile),
+}
 
-    /// A size, or diffusers' default where the field is absent.
-    pub(crate) fn size(&mut self, field: &str, default: usize) -> Result<usize, DiffusionError> {
-        self.take(field, default, "a whole number", size)
-    }
-
-    /// A number, or diffusers' default where the field is absent.
-    pub(crate) fn number(&mut self, field: &str, default: f64) -> Result<f64, DiffusionError> {
-        self.take(field, default, "a number", Value::as_f64)
-    }
-
-    /// A switch, off where the field is absent.
-    pub(crate) fn switch(&mut self, field: &str) -> Result<bool, DiffusionError> {
-        self.take(field, false, "true or false", Value::as_bool)
-    }
-
-    /// A list of sizes, or diffusers' default where the field is absent.
-    pub(crate) fn sizes(
-        &mut self,
-        field: &str,
-        default: &[usize],
-    ) -> Result<Vec<usize>, DiffusionError> {
-        let supported = "a list of whole numbers";
-        self.take(field, default.to_vec(), supported, |value| {
-            value.as_array()?.iter().map(size).collect()
+impl PublishedDiffusion {
+    /// Opens what a user names: a folder, a file, or `hf:OWNER/NAME[/FILE][@REVISION]`, which is fetched first. Of a repository
+    /// with a folder of diffusers UNet, autoencoder, scheduler and normaliser are fetched, in the best of the forms they are in.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Hub`] if a repository cannot be fetched, [`DiffusionError::NoHub`] where the feature `hub` is off, and
+    /// those of [`Self::open`].
+    pub fn find(reference: &str, choices: Choices) -> Result<Self, DiffusionError> {
+        if !reference.starts_with(HUB) {
+            return Self::open(reference, choices);
+        }
+        #[cfg(feature = "hub")]
+        return Self::fetch(&Hub::from_env()?, &reference.parse()?, choices);
+        #[cfg(not(feature = "hub"))]
+        Err(DiffusionError::NoHub {
+            reference: reference.to_owned(),
         })
     }
 
-    /// A size for each of `count` levels, given as a list or as one for all.
-    pub(crate) fn size_of_each(
-        &mut self,
-        field: &str,
-        default: usize,
-        count: usize,
-    ) -> Result<Vec<usize>, DiffusionError> {
-        let supported = format!("a whole number, or a list of {count}");
-        self.take(
-            field,
-            vec![default; count],
-            &supported,
-            |value| match value {
-                Value::Array(items) if items.len() == count => items.iter().map(size).collect(),
-                value => Some(vec![size(value)?; count]),
-            },
-        )
+    /// Opens a repository of the Hub, as [`Self::find`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::Hub`], and those of [`Self::open`].
+    #[cfg(feature = "hub")]
+    pub fn fetch(hub: &Hub, repo: &HubRepo, choices: Choices) -> Result<Self, DiffusionError> {
+        Self::open(fetched(hub, repo)?, choices)
     }
 
-    /// The names of `count` blocks, or diffusers' default where the field is absent.
-    pub(crate) fn names(
-        &mut self,
-        field: &str,
-        default: &[&str],
-        count: usize,
-    ) -> Result<Vec<String>, DiffusionError> {
-        let default: Vec<String> = default.iter().map(|&name| name.to_owned()).collect();
-        let name = |value: &Value| value.as_str().map(str::to_owned);
-        let supported = format!("a list of {count} names, as many as `block_out_channels` has");
-        let found: Vec<String> = self.take(field, default, &supported, |value| {
-            value.as_array()?.iter().map(name).collect()
-        })?;
-        if found.len() == count {
-            Ok(found)
-        } else {
-            let found = format!("{found:?}");
-            Err(self.unsupported(field, found, supported))
+    /// Opens a folder of diffusers, a single file, or a folder with one such file in it.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffusionError::NotStableDiffusion`] with what was looked for, if it is none of these; [`DiffusionError::Setting`] if
+    /// a choice contradicts what the files say; and those of [`DiffusersFolder::open`] and [`SingleFile::open`].
+    pub fn open(path: impl AsRef<Path>, choices: Choices) -> Result<Self, DiffusionError> {
+        let path = path.as_ref();
+        if !DiffusersFolder::is_in(path) {
+            return single(path, choices).map(Self::File);
+        }
+        let folder = DiffusersFolder::open(path)?;
+        if let Some(weights) = choices.weights {
+            let expected = "left out: the folder holds one UNet";
+            DiffusionError::require(false, "weights", weights, expected)?;
+        }
+        if let Some(prediction) = choices.prediction {
+            let said = folder.scheduler.prediction_type;
+            let expected = format!("{said}, as the folder says");
+            DiffusionError::require(prediction == said, "prediction", prediction, expected)?;
+        }
+        Ok(Self::Folder(folder))
+    }
+
+    /// Sizes of the UNet.
+    pub fn unet(&self) -> &UnetConfig {
+        match self {
+            Self::Folder(folder) => &folder.unet,
+            Self::File(file) => &file.unet,
         }
     }
 
-    /// A name, or nothing where the field is absent or null.
-    pub(crate) fn name(&mut self, field: &str) -> Result<Option<String>, DiffusionError> {
-        self.take(field, None, "a name or null", |value| match value {
-            Value::Null => Some(None),
-            value => value.as_str().map(|name| Some(name.to_owned())),
-        })
-    }
-
-    /// Fields that may say one thing only.
-    pub(crate) fn expect(&mut self, fields: &[(&str, Value)]) -> Result<(), DiffusionError> {
-        for (field, expected) in fields {
-            let same = |found: &Value| match (found.as_f64(), expected.as_f64()) {
-                (Some(found), Some(expected)) => found.total_cmp(&expected).is_eq(),
-                _ => found == expected,
-            };
-            if let Some(found) = self.fields.remove(*field).filter(|found| !same(found)) {
-                return Err(self.unsupported(field, found, expected));
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves a field out of account, because it changes nothing that is computed here.
-    pub(crate) fn ignore(&mut self, field: &str) {
-        self.fields.remove(field);
-    }
-
-    /// Refuses what was not asked for, unless it is switched off or a note such as `_diffusers_version`: a field that is
-    /// not known here may change what is computed.
-    pub(crate) fn finish(self) -> Result<(), DiffusionError> {
-        let is_off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
-        let unknown =
-            |(field, value): &(&String, &Value)| !field.starts_with('_') && !is_off(value);
-        match self.fields.iter().find(unknown) {
-            Some((field, found)) => Err(self.unsupported(field, found, "null or false")),
-            None => Ok(()),
+    /// Sizes of the autoencoder.
+    pub fn autoencoder(&self) -> &AutoencoderKlConfig {
+        match self {
+            Self::Folder(folder) => &folder.autoencoder,
+            Self::File(file) => &file.autoencoder,
         }
     }
 
-    /// The error for a field that says what is not `supported`.
-    pub(crate) fn unsupported(
+    /// The scheduler that the model was published with.
+    pub fn scheduler(&self) -> &SchedulerConfig {
+        match self {
+            Self::Folder(folder) => &folder.scheduler,
+            Self::File(file) => &file.scheduler,
+        }
+    }
+
+    /// Reads UNet and autoencoder onto a device, in f32.
+    ///
+    /// # Errors
+    ///
+    /// What loading them gives: [`DiffusionError::Weights`] names missing tensors, and those of another shape.
+    pub fn load(&self, device: &Device) -> Result<StableDiffusion, DiffusionError> {
+        match self {
+            Self::Folder(folder) => folder.load(device),
+            Self::File(file) => file.load(device),
+        }
+    }
+
+    /// unCLIP's normaliser of image embeddings, if the model takes class labels.
+    ///
+    /// # Errors
+    ///
+    /// If the model needs one and there is none ([`DiffusersFolder::image_normalizer`], [`SingleFile::image_normalizer`]),
+    /// or it is damaged.
+    pub fn image_normalizer(
         &self,
-        field: &str,
-        found: impl Display,
-        supported: impl Display,
-    ) -> DiffusionError {
-        let reason = format!("`{field}` is {found}; what is supported is {supported}");
-        refusal(self.class, reason)
-    }
-
-    fn take<T>(
-        &mut self,
-        field: &str,
-        default: T,
-        supported: &str,
-        read: impl Fn(&Value) -> Option<T>,
-    ) -> Result<T, DiffusionError> {
-        match self.fields.remove(field) {
-            Some(found) => read(&found).ok_or_else(|| self.unsupported(field, found, supported)),
-            None => Ok(default),
+        device: &Device,
+    ) -> Result<Option<ImageNormalizer>, DiffusionError> {
+        match self {
+            Self::Folder(folder) => folder.image_normalizer(device),
+            Self::File(file) => file.image_normalizer(device),
         }
     }
 }
 
-/// A `config.json` of a class that cannot be read, or that asks for what is not computed here.
-fn refusal(class: &str, reason: impl ToString) -> DiffusionError {
-    DiffusionError::Config {
-        part: format!("config.json of {class}"),
-        reason: reason.to_string(),
+/// A single file, or the one in a folder.
+fn single(path: &Path, choices: Choices) -> Result<SingleFile, DiffusionError> {
+    match SingleFile::open(path, choices.weights, choices.prediction) {
+        Err(DiffusionError::Weights(WeightsError::NotACheckpoint { path, found })) => {
+            Err(DiffusionError::NotStableDiffusion {
+                path,
+                found: found.to_owned(),
+            })
+        }
+        Err(DiffusionError::Weights(error @ WeightsError::Ambiguous { .. })) => {
+            Err(DiffusionError::NotStableDiffusion {
+                path: path.to_owned(),
+                found: error.to_string(),
+            })
+        }
+        opened => opened,
     }
 }
 
-fn size(value: &Value) -> Option<usize> {
-    value.as_u64()?.try_into().ok()
+/// Fetches what is read here of a repository, and gives its folder or its file.
+#[cfg(feature = "hub")]
+fn fetched(hub: &Hub, repo: &HubRepo) -> Result<PathBuf, DiffusionError> {
+    let among = |names: &[String]| DiffusersFolder::files_among(names);
+    if repo.file().is_none()
+        && let Some(folder) = hub.fetch_some(repo, among)?
+    {
+        return Ok(folder.path);
+    }
+    Ok(hub.fetch(repo)?.weights)
 }

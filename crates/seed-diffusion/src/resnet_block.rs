@@ -3,12 +3,12 @@
 use burn::{
     module::Module,
     nn::conv::Conv2d,
-    tensor::{Device, Tensor, activation::silu},
+    tensor::{Device, Tensor},
 };
 use seed_nn::{Linear, LinearConfig};
 
 use crate::{
-    convolution::{convolution, pointwise},
+    convolution::{convolution, convolved, pointwise},
     group_norm::{GroupNorm, GroupNormConfig},
 };
 
@@ -70,15 +70,15 @@ impl ResnetBlock {
     /// - time: `[batch or 1, time_width]`, behind its SiLU, which is the same for all blocks
     /// - output: `[batch, output, height, width]`
     pub(crate) fn forward(&self, x: Tensor<4>, time: Option<Tensor<2>>) -> Tensor<4> {
-        let mut hidden = self.conv1.forward(silu(self.norm1.forward(x.clone())));
+        let mut hidden = convolved(&self.conv1, self.norm1.forward_silu(x.clone()));
         if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
             let time = projection.forward(time);
             let [batch, channels] = time.dims();
             hidden = hidden + time.reshape([batch, channels, 1, 1]);
         }
-        let hidden = self.conv2.forward(silu(self.norm2.forward(hidden)));
+        let hidden = convolved(&self.conv2, self.norm2.forward_silu(hidden));
         let around = match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x),
+            Some(shortcut) => convolved(shortcut, x),
             None => x,
         };
         around + hidden

@@ -10,11 +10,15 @@ use burn::{
     tensor::{DType, Device, Int, Tensor},
 };
 use seed_nn::{
-    Activation, AttentionBias, ConfigError, LayerNorm, LayerNormConfig, Linear, LinearConfig, Mlp,
-    MlpConfig, causal_bias, limits, merge_heads, padding_bias, scaled_dot_product, split_heads,
+    Activation, ConfigError, LayerNorm, LayerNormConfig, causal_bias, limits, padding_bias,
 };
 use seed_weights::KeyMap;
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    clip_layer::{ClipLayer, ClipLayerConfig},
+    config_json::{ConfigJson, EncoderConfigError},
+};
 
 /// Where the pooled state of a text is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,34 @@ impl ClipTextConfig {
         }
     }
 
+    /// Reads the text of a `config.json` of transformers: of `CLIPTextModel`, or of the whole `CLIPModel` with a `text_config`
+    /// in it. Fields that are absent have transformers' defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`EncoderConfigError`] if it is of another model, or a field is of another type or says what is not computed here;
+    /// or if sizes do not fit together.
+    pub fn from_transformers(text: &str) -> Result<Self, EncoderConfigError> {
+        /// What the published configs say for an end of text, and do not mean.
+        const HISTORIC_END: usize = 2;
+        let fields = ConfigJson::parse(text, "clip_text_model", "text_config")?;
+        let config = Self {
+            vocab_size: fields.size("vocab_size", 49_408)?,
+            max_length: fields.size("max_position_embeddings", 77)?,
+            width: fields.size("hidden_size", 512)?,
+            depth: fields.size("num_hidden_layers", 12)?,
+            heads: fields.size("num_attention_heads", 8)?,
+            mlp_hidden: fields.size("intermediate_size", 2048)?,
+            activation: fields.activation()?,
+            end_of_text: match fields.size("eos_token_id", 49_407)? {
+                HISTORIC_END => EndOfText::LargestId,
+                end => EndOfText::Token(end),
+            },
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
     /// Checks that the sizes fit together and are within their limits.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let part = "text tower";
@@ -99,37 +131,21 @@ impl ClipTextConfig {
                 .with_initializer(normal.clone())
                 .init(device)
         };
+        let layer = ClipLayerConfig {
+            width: self.width,
+            heads: self.heads,
+            mlp_hidden: self.mlp_hidden,
+            activation: self.activation,
+        };
         Ok(ClipText {
             embeddings: ClipTextEmbeddings {
                 token_embedding: embedding(self.vocab_size),
                 position_embedding: embedding(self.max_length),
             },
-            layers: (0..self.depth).map(|_| self.init_layer(device)).collect(),
+            layers: (0..self.depth).map(|_| layer.init(device)).collect(),
             final_layer_norm: LayerNormConfig::new(self.width).init(device),
             config: self.clone(),
         })
-    }
-
-    fn init_layer(&self, device: &Device) -> ClipTextLayer {
-        let linear = || LinearConfig::new(self.width, self.width).init(device);
-        let norm = || LayerNormConfig::new(self.width).init(device);
-        ClipTextLayer {
-            self_attn: ClipAttention {
-                q_proj: linear(),
-                k_proj: linear(),
-                v_proj: linear(),
-                out_proj: linear(),
-                heads: self.heads,
-            },
-            layer_norm1: norm(),
-            mlp: MlpConfig {
-                width: self.width,
-                hidden: self.mlp_hidden,
-                activation: self.activation,
-            }
-            .init(device),
-            layer_norm2: norm(),
-        }
     }
 }
 
@@ -147,40 +163,13 @@ pub struct ClipTextEmbeddings {
     pub position_embedding: Embedding,
 }
 
-/// Self-attention with separate projections.
-#[derive(Module, Debug)]
-pub struct ClipAttention {
-    /// Query projection.
-    pub q_proj: Linear,
-    /// Key projection.
-    pub k_proj: Linear,
-    /// Value projection.
-    pub v_proj: Linear,
-    /// Output projection.
-    pub out_proj: Linear,
-    heads: usize,
-}
-
-/// A pre-norm block.
-#[derive(Module, Debug)]
-pub struct ClipTextLayer {
-    /// Self-attention.
-    pub self_attn: ClipAttention,
-    /// Norm before the attention.
-    pub layer_norm1: LayerNorm,
-    /// Per-token MLP.
-    pub mlp: Mlp,
-    /// Norm before the MLP.
-    pub layer_norm2: LayerNorm,
-}
-
 /// CLIP's text tower; field names are the checkpoint's, below `text_model` (and `encoder` for layers).
 #[derive(Module, Debug)]
 pub struct ClipText {
     /// Token and position tables.
     pub embeddings: ClipTextEmbeddings,
     /// Transformer blocks.
-    pub layers: Vec<ClipTextLayer>,
+    pub layers: Vec<ClipLayer>,
     /// Norm after the last block.
     pub final_layer_norm: LayerNorm,
     #[module(skip)]
@@ -231,7 +220,7 @@ impl ClipText {
         let hidden = self
             .layers
             .iter()
-            .fold(embedded, |x, layer| layer.forward(x, bias.clone()));
+            .fold(embedded, |x, layer| layer.forward(x, Some(bias.clone())));
         let last_hidden_state = self.final_layer_norm.forward(hidden.cast(DType::F32));
         let pooled = self.pool(last_hidden_state.clone(), ids);
         ClipTextOutput {
@@ -260,29 +249,5 @@ impl ClipText {
             .reshape([batch, 1, 1])
             .expand([batch, 1, width]);
         states.gather(1, position).squeeze_dim(1)
-    }
-}
-
-impl ClipTextLayer {
-    /// # Shapes
-    ///
-    /// - input, output: `[batch, length, width]`
-    pub fn forward(&self, x: Tensor<3>, bias: AttentionBias) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), bias);
-        x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
-    }
-}
-
-impl ClipAttention {
-    fn forward(&self, x: Tensor<3>, bias: AttentionBias) -> Tensor<3> {
-        let project = |linear: &Linear| split_heads(linear.forward(x.clone()), self.heads);
-        let context = scaled_dot_product(
-            project(&self.q_proj),
-            project(&self.k_proj),
-            project(&self.v_proj),
-            Some(bias),
-            None,
-        );
-        self.out_proj.forward(merge_heads(context))
     }
 }

@@ -73,8 +73,80 @@ pub enum EvalError {
     #[error("{0}: none given, at least one is needed")]
     Empty(&'static str),
     /// The ridge penalty is not a positive number.
-    #[error("pixel control: the ridge penalty must be positive and finite, not {0}")]
+    #[error("ridge regression: the penalty must be positive and finite, not {0}")]
     Ridge(f64),
+    /// The ridge penalty is lost beside the features.
+    #[error(
+        "ridge regression: with a penalty of {0} there is no single answer, for some inputs follow from others; give a larger one"
+    )]
+    Singular(f64),
+    /// A label outside the classes of a judge.
+    #[error("judge: picture {picture} is labelled {label}, but there are {classes} classes")]
+    Label {
+        /// The picture, in the order given.
+        picture: usize,
+        /// Its label.
+        label: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+    /// The values do not make a picture.
+    #[error(
+        "pictures: {values} values do not make pictures of 3 × {height} × {width}; both sides must be at least 1"
+    )]
+    PictureShape {
+        /// Values given.
+        values: usize,
+        /// Rows asked for.
+        height: usize,
+        /// Columns asked for.
+        width: usize,
+    },
+    /// A value of a picture is not from 0 to 1.
+    #[error("pictures: value {at} is {value}; cut values to 0..1 first")]
+    PixelValue {
+        /// Its place in the picture.
+        at: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Two pictures that must agree in size do not.
+    #[error(
+        "pictures: one of {} × {} pixels (height × width) cannot be compared with one of {} × {}",
+        other[0], other[1], original[0], original[1]
+    )]
+    PictureSizes {
+        /// Height and width of the one.
+        original: [usize; 2],
+        /// Height and width of the other.
+        other: [usize; 2],
+    },
+    /// A picture is smaller than the window that it is looked at through.
+    #[error(
+        "pictures: one of {height} × {width} pixels is too small; each side must be at least {least}"
+    )]
+    PictureTooSmall {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// What either must be at least.
+        least: usize,
+    },
+    /// A set of pictures is too small to say anything of, or too large to compare each with each.
+    #[error(
+        "pictures: the {set} set has {pictures}; a discrepancy needs {least} to {most}: take a random part of a larger one"
+    )]
+    SetSize {
+        /// `drawn` or `real`.
+        set: &'static str,
+        /// How many it has.
+        pictures: usize,
+        /// The fewest.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
     /// An image without pixels.
     #[error("pixel control: image {0} has no pixels")]
     EmptyImage(usize),

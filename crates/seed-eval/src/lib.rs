@@ -9,6 +9,7 @@
 //! - [`VqaScores`], [`GqaScores`]: accuracy of answers to questions;
 //! - [`annotations`]: the captions and questions of COCO, Flickr30K, NoCaps, VQAv2 and GQA, from their files;
 //! - [`language`]: what a language model's training ends with, and its page;
+//! - [`pictures`]: what rebuilt and drawn pictures are judged by: PSNR, SSIM, similarity, KID, CMMD, an independent judge;
 //! - [`white_space`]: Python's notion of it, by which the reference's programs cut text;
 //! - [`Share`]: how many of how many, with Wilson's interval; [`Target`]: what an experiment asks of a [`Score`];
 //! - [`CodebookHealth`]: usage, perplexity and dead codes, overall and per position;
@@ -25,7 +26,9 @@ mod figure;
 mod gqa;
 pub mod language;
 mod nan;
+mod normal_equations;
 mod numbers;
+pub mod pictures;
 mod pixel_control;
 mod ptb;
 pub mod report;

@@ -8,7 +8,11 @@
 use image::{RgbImage, imageops};
 use rayon::prelude::*;
 
-use crate::{EvalError, Features, features::dot, retrieval::expect};
+use crate::{
+    EvalError, Features,
+    normal_equations::{gram, products, solve, transpose},
+    retrieval::expect,
+};
 
 /// Side of the shrunken picture.
 const SIDE: u32 = 16;
@@ -38,7 +42,8 @@ impl PixelControl {
     ///
     /// # Errors
     /// [`EvalError::Ridge`] unless the penalty is positive and finite, [`EvalError::Mismatch`] if pictures
-    /// and texts differ in number, [`EvalError::EmptyImage`].
+    /// and texts differ in number, [`EvalError::EmptyImage`], [`EvalError::Singular`] if the penalty is too small for
+    /// pixels that depend on each other.
     pub fn fit(images: &[RgbImage], texts: &Features, ridge: f64) -> Result<Self, EvalError> {
         if !(ridge > 0.0 && ridge.is_finite()) {
             return Err(EvalError::Ridge(ridge));
@@ -52,22 +57,20 @@ impl PixelControl {
         let bias = centre(&mut targets, rows);
 
         // (XᵀX + λI) W = XᵀY
-        let mut gram = products(&inputs, &inputs, rows);
-        let trace: f64 = gram.iter().step_by(INPUTS + 1).sum();
+        let mut matrix = gram(&inputs, rows);
+        let trace: f64 = matrix.iter().step_by(INPUTS + 1).sum();
         // Pictures without any variance leave nothing to regress on; the weights are then zero.
         let penalty = if trace > 0.0 {
             ridge * trace / INPUTS as f64
         } else {
             1.0
         };
-        gram.iter_mut()
+        matrix
+            .iter_mut()
             .step_by(INPUTS + 1)
             .for_each(|diagonal| *diagonal += penalty);
         let mut weights = products(&targets, &inputs, rows);
-        cholesky(&mut gram, INPUTS);
-        weights
-            .par_chunks_exact_mut(INPUTS)
-            .for_each(|column| solve(&gram, column));
+        solve(&mut matrix, INPUTS, &mut weights).ok_or(EvalError::Singular(ridge))?;
         Ok(Self {
             mean,
             weights: transpose(&weights, INPUTS),
@@ -111,13 +114,6 @@ fn pixels(images: &[RgbImage]) -> Result<Vec<f64>, EvalError> {
         .collect())
 }
 
-/// `[rows, width]` to `[width, rows]`.
-fn transpose(table: &[f64], width: usize) -> Vec<f64> {
-    (0..width)
-        .flat_map(|column| table.iter().skip(column).step_by(width).copied())
-        .collect()
-}
-
 /// Takes from each row of `[_, width]` its mean, and returns the means.
 fn centre(table: &mut [f64], width: usize) -> Vec<f64> {
     table
@@ -130,53 +126,6 @@ fn centre(table: &mut [f64], width: usize) -> Vec<f64> {
             mean
         })
         .collect()
-}
-
-/// `A Bᵀ` of `[m, width]` and `[n, width]`: `[m, n]`. Eight rows of `A` at a time stay in the cache.
-fn products(a: &[f64], b: &[f64], width: usize) -> Vec<f64> {
-    let n = b.len() / width;
-    let mut out = vec![0.0; a.len() / width * n];
-    out.par_chunks_mut(8 * n)
-        .zip(a.par_chunks(8 * width))
-        .for_each(|(out, a)| {
-            for (j, b) in b.chunks_exact(width).enumerate() {
-                for (i, a) in a.chunks_exact(width).enumerate() {
-                    out[i * n + j] = dot(a, b);
-                }
-            }
-        });
-    out
-}
-
-/// Replaces the lower triangle of a symmetric positive definite `[n, n]` by its Cholesky factor `L`.
-fn cholesky(matrix: &mut [f64], n: usize) {
-    for i in 0..n {
-        let (done, rest) = matrix.split_at_mut(i * n);
-        let row = &mut rest[..n];
-        for j in 0..i {
-            let other = &done[j * n..][..n];
-            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-        }
-        row[i] = (row[i] - dot(&row[..i], &row[..i])).sqrt();
-    }
-}
-
-/// Solves `L Lᵀ x = b` in place, `L` in the lower triangle of `factor`.
-fn solve(factor: &[f64], x: &mut [f64]) {
-    let n = x.len();
-    for i in 0..n {
-        let row = &factor[i * n..][..n];
-        x[i] = (x[i] - dot(&row[..i], &x[..i])) / row[i];
-    }
-    for i in (0..n).rev() {
-        let row = &factor[i * n..][..n];
-        x[i] /= row[i];
-        let known = x[i];
-        x[..i]
-            .iter_mut()
-            .zip(row)
-            .for_each(|(x, l)| *x -= l * known);
-    }
 }
 
 #[cfg(test)]

@@ -206,8 +206,8 @@ pub fn nearest(
         .collect())
 }
 
-/// How many wrong candidates come before the best right one, for each query.
-fn ranks(
+/// How many wrong candidates come before the best right one, for each query; all of them, where none is right.
+pub(crate) fn ranks(
     queries: &[usize],
     candidates: &[usize],
     score: impl Fn(usize, usize) -> f32 + Sync,

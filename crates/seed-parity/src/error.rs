@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use seed_data::DataError;
 use seed_diffusion::DiffusionError;
+use seed_encoders::EncoderConfigError;
 use seed_eval::EvalError;
 use seed_lm::LmError;
 use seed_nn::ConfigError;
@@ -122,6 +123,9 @@ pub enum ParityError {
     /// A config of Stable Diffusion, or what it is given, does not fit.
     #[error(transparent)]
     Diffusion(#[from] DiffusionError),
+    /// An encoder's config is not usable.
+    #[error(transparent)]
+    Encoder(#[from] EncoderConfigError),
     /// The optimiser's settings are not possible.
     #[error(transparent)]
     Training(#[from] seed_train::ConfigError),

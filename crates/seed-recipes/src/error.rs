@@ -34,6 +34,8 @@ pub enum RecipeError {
     #[error(transparent)]
     Language(#[from] seed_lm::LmError),
     #[error(transparent)]
+    Diffusion(#[from] seed_diffusion::DiffusionError),
+    #[error(transparent)]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -50,4 +52,9 @@ pub enum RecipeError {
     NoTextTokenizer { file: std::path::PathBuf },
     #[error("{0}")]
     LanguageData(String),
+    #[error("cannot write {}: {source}", path.display())]
+    Report {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
 }

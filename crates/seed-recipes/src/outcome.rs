@@ -40,9 +40,16 @@ pub enum RunOutcome<R> {
 }
 
 impl<R> RunOutcome<R> {
-    /// Trained and judged: the tables, where the page is, and the command that uses what was trained.
-    pub(crate) fn finished(report: R, folder: &Path, tables: &str, command: &str) -> Self {
-        let page = folder.join("report.html");
+    /// Trained and judged: the tables, where the page (or a picture in its place) is, and the command that uses what was
+    /// trained.
+    pub(crate) fn finished(
+        report: R,
+        folder: &Path,
+        page: &str,
+        tables: &str,
+        command: &str,
+    ) -> Self {
+        let page = folder.join(page);
         let (page, place) = (page.display(), folder.display());
         Self::Finished {
             report: Box::new(report),

@@ -1,6 +1,7 @@
 //! From the loader's plain numbers to tensors.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use image::RgbImage;
 use seed_data::TokenBatch;
 
 /// Rows of equal length, one a picture, as a tensor `[rows, shape…]`.
@@ -17,4 +18,18 @@ pub(crate) fn tokens(batch: TokenBatch, device: &Device) -> (Tensor<2, Int>, Ten
     let TokenBatch { ids, mask, shape } = batch;
     let tensor = |values| Tensor::from_data(TensorData::new(values, shape), device);
     (tensor(ids), tensor(mask))
+}
+
+/// Pictures `[pictures, 3, height, width]` of values from 0 to 1.
+pub(crate) fn rgb_images(pictures: Tensor<4>) -> Vec<RgbImage> {
+    let [_, channels, height, width] = pictures.dims();
+    // Channels last, as a picture has them.
+    let pixels = pictures.permute([0, 2, 3, 1]).into_data();
+    let pixels: Vec<u8> = pixels
+        .iter::<f32>()
+        .map(|value| (value * 255.0).round() as u8)
+        .collect();
+    let each = pixels.chunks(channels * height * width);
+    each.filter_map(|pixels| RgbImage::from_raw(width as u32, height as u32, pixels.to_vec()))
+        .collect()
 }

@@ -68,11 +68,14 @@ pub struct BlockStack {
 }
 
 impl BlockStack {
+    /// Fewer tokens than there are positions stand at the first ones.
+    ///
     /// # Shapes
     ///
-    /// - input, output: `[batch, positions, width]`
+    /// - input, output: `[batch, at most positions, width]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let positions = self.pos_embed.val().cast(x.dtype());
+        let positions = positions.narrow(1, 0, x.dims()[1]);
         self.blocks
             .iter()
             .fold(x + positions, |x, block| block.forward(x))
@@ -213,11 +216,11 @@ pub struct TextHead {
 }
 
 impl TextHead {
-    /// Generation embeddings.
+    /// Generation embeddings; of the first codes alone, where `u` has fewer than all positions.
     ///
     /// # Shapes
     ///
-    /// - u: `[batch, positions, width]`
+    /// - u: `[batch, at most positions, width]`
     /// - output: `[batch, length, target width]`, `[batch, 77, 768]` at full size
     pub fn forward(&self, u: Tensor<3>) -> Tensor<3> {
         self.distill_text_proj
@@ -315,19 +318,32 @@ pub struct ImageHead {
 }
 
 impl ImageHead {
-    /// The generation embedding, not normalised.
+    /// The generation embedding, not normalised; of the first codes alone, where `u` has fewer than all positions. The MLP form
+    /// then has zeros in the places of the others, which add nothing.
     ///
     /// # Shapes
     ///
-    /// - u: `[batch, positions, width]`
+    /// - u: `[batch, at most positions, width]`
     /// - output: `[batch, target width]`
     pub fn forward(&self, u: Tensor<3>) -> Tensor<2> {
         let memory = self.stack.forward(u);
         let flat = match &self.reverse {
             Some(reverse) => reverse.forward(memory).squeeze_dim::<2>(1),
-            None => self.narrow(memory).flatten::<2>(1, 2),
+            None => self.every_position(self.narrow(memory)).flatten::<2>(1, 2),
         };
         self.distill_image_proj.forward(flat)
+    }
+
+    /// Zeros at the positions that `narrowed` lacks.
+    fn every_position(&self, narrowed: Tensor<3>) -> Tensor<3> {
+        let [batch, found, width] = narrowed.dims();
+        let [_, positions, _] = self.stack.pos_embed.dims();
+        if found == positions {
+            return narrowed;
+        }
+        let like = (&narrowed.device(), narrowed.dtype());
+        let zeros = Tensor::zeros([batch, positions - found, width], like);
+        Tensor::cat(vec![narrowed, zeros], 1)
     }
 
     /// The narrowing layers with ReLU between them: `[batch, positions, width]` →

@@ -70,22 +70,24 @@ impl SeedTokenizer {
         self.codes.encode(self.embed_in(images, activations))
     }
 
-    /// Generation embeddings of codes in text space (SEED v1), if the model has a text head.
+    /// Generation embeddings of codes in text space (SEED v1), if the model has a text head; of the first codes alone, if
+    /// only those are given.
     ///
     /// # Shapes
     ///
-    /// - codes: `[batch, tokens]`
+    /// - codes: `[batch, at most tokens]`
     /// - output: `[batch, length, width]`, `[batch, 77, 768]` at full size
     pub fn generation_embeddings(&self, codes: Tensor<2, Int>) -> Option<Tensor<3>> {
         let head = self.codes.text_head.as_ref()?;
         Some(head.forward(self.codes.decode(codes)))
     }
 
-    /// Generation embedding of codes in image space (SEED v2), if the model has an image head.
+    /// Generation embedding of codes in image space (SEED v2), if the model has an image head; of the first codes alone, if
+    /// only those are given.
     ///
     /// # Shapes
     ///
-    /// - codes: `[batch, tokens]`
+    /// - codes: `[batch, at most tokens]`
     /// - output: `[batch, width]`, `[batch, 1024]` at full size
     pub fn image_embedding(&self, codes: Tensor<2, Int>) -> Option<Tensor<2>> {
         let head = self.codes.image_head.as_ref()?;

@@ -15,6 +15,7 @@
 //! of a step is the model, the optimiser and the step index, and nothing else; dropout and data order
 //! are functions of the seed and the step.
 
+mod average;
 mod checkpoint;
 mod config;
 mod config_error;
@@ -28,6 +29,7 @@ mod schedule;
 mod step_loop;
 mod stop;
 
+pub use average::Averaged;
 pub use checkpoint::{CheckpointError, CheckpointState, Checkpoints, FileRecord, Found};
 pub use config::TrainConfig;
 pub use config_error::{ConfigError, load_config};

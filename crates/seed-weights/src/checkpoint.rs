@@ -10,10 +10,12 @@ use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
 use crate::{
+    archive::{Archive, extent, gathered},
     elements::{self, Fault, Reading, burn_type, is_weight_type},
     error::WeightsError,
     format::{Content, Format},
     header::Header,
+    layout::matrix,
     source::{Source, Stream},
     torch::{self, TorchFile},
 };
@@ -42,6 +44,12 @@ struct Entry {
 enum Place {
     /// Contiguous bytes of one of the sources.
     Bytes { source: usize, position: u64 },
+    /// Elements of one of the sources that are not in row-major order, with the steps along each axis.
+    Strided {
+        source: usize,
+        position: u64,
+        strides: Vec<usize>,
+    },
     /// Anywhere in a file of PyTorch, which its reader gathers.
     Torch(pytorch_reader::Tensor),
 }
@@ -71,7 +79,10 @@ impl Checkpoint {
         };
         match content {
             Content::Safetensors => Self::from_safetensors(source),
-            Content::Torch => Self::from_torch(path),
+            Content::Torch => Self::from_torch(path).or_else(|error| match error {
+                WeightsError::Torch { .. } => Self::from_archive(path, source).ok_or(error),
+                error => Err(error),
+            }),
             Content::Json => Err(other("JSON")),
             Content::Other(found) => Err(other(found)),
         }
@@ -124,6 +135,39 @@ impl Checkpoint {
             sources: Vec::new(),
             tensors: tensors.collect(),
             metadata: HashMap::new(),
+        })
+    }
+
+    /// What can be read of an archive of PyTorch's of which `pytorch-reader` reads nothing.
+    fn from_archive(path: &Path, source: Source) -> Option<Self> {
+        let Archive { tensors, below } = Archive::open(path)?;
+        let tensors = tensors.into_iter().map(|(key, tensor)| {
+            let (source, position) = (0, tensor.position);
+            let place = match tensor.strides {
+                Some(strides) => Place::Strided {
+                    source,
+                    position,
+                    strides,
+                },
+                None => Place::Bytes { source, position },
+            };
+            let (dtype, shape) = (tensor.dtype, tensor.shape);
+            let entry = Entry {
+                dtype,
+                shape,
+                place,
+            };
+            (key, entry)
+        });
+        Some(Self {
+            name: path.display().to_string(),
+            format: Format::Torch {
+                container: "zip",
+                below,
+            },
+            tensors: tensors.collect(),
+            metadata: HashMap::new(),
+            sources: vec![source],
         })
     }
 
@@ -222,7 +266,7 @@ impl Checkpoint {
     pub fn joined(mut self, other: Self) -> Result<Self, WeightsError> {
         let shift = self.sources.len();
         for (key, mut entry) in other.tensors {
-            if let Place::Bytes { source, .. } = &mut entry.place {
+            if let Place::Bytes { source, .. } | Place::Strided { source, .. } = &mut entry.place {
                 *source += shift;
             }
             match self.tensors.entry(key) {
@@ -296,7 +340,13 @@ impl Checkpoint {
         };
         let entry = self.entry(key)?;
         let (name, key) = (self.name.clone(), key.to_owned());
-        elements::floats(self.stream(entry)?, &entry.shape, reading).map_err(|fault| match fault {
+        // Of what is stored as a 1×1 convolution the matrix is turned.
+        let shape = if transposed {
+            matrix(&entry.shape)
+        } else {
+            &entry.shape
+        };
+        elements::floats(self.stream(entry)?, shape, reading).map_err(|fault| match fault {
             Fault::Read(error) => error,
             Fault::NotFinite => WeightsError::NotFinite { name, key },
             Fault::OutOfRange => WeightsError::OutOfRange { name, key, dtype },
@@ -317,6 +367,18 @@ impl Checkpoint {
         match &entry.place {
             Place::Bytes { source, position } => {
                 Ok(Stream::Stored(&self.sources[*source], *position))
+            }
+            Place::Strided {
+                source,
+                position,
+                strides,
+            } => {
+                // Held against the file when it was opened.
+                let (width, shape) = (entry.dtype.bitsize() / 8, &entry.shape);
+                let mut bytes = vec![0; extent(shape, strides).unwrap_or(0) * width];
+                self.sources[*source].read(*position, &mut bytes)?;
+                let elements = gathered(&bytes, shape, strides, width);
+                Ok(Stream::Held(elements.into(), 0))
             }
             Place::Torch(tensor) => Ok(Stream::Held(torch::read(&self.name, tensor)?.into(), 0)),
         }

@@ -18,8 +18,8 @@ pub enum Format {
     Torch {
         /// `zip` since PyTorch 1.6, `pickle` and `tar` before.
         container: &'static str,
-        /// Whether the tensors are below an entry `model`, not at the root.
-        below_model: bool,
+        /// The entry of the root that the tensors are below, if they are not at the root.
+        below: Option<&'static str>,
     },
     /// Several checkpoints read as one.
     Joined,
@@ -31,12 +31,12 @@ impl fmt::Display for Format {
             Self::Safetensors => formatter.write_str("safetensors"),
             Self::Sharded { files: 1 } => formatter.write_str("one shard"),
             Self::Sharded { files } => write!(formatter, "{files} shards"),
-            Self::Torch {
-                container,
-                below_model,
-            } => {
-                let place = if *below_model { ", below `model`" } else { "" };
-                write!(formatter, "PyTorch {container}{place}")
+            Self::Torch { container, below } => {
+                write!(formatter, "PyTorch {container}")?;
+                match below {
+                    Some(entry) => write!(formatter, ", below `{entry}`"),
+                    None => Ok(()),
+                }
             }
             Self::Joined => formatter.write_str("several checkpoints joined"),
         }

@@ -36,6 +36,13 @@ pub struct HubRepo {
     revision: String,
 }
 
+impl HubRepo {
+    /// The one file that is meant, if one is named.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+}
+
 impl FromStr for HubRepo {
     type Err = HubError;
 
@@ -195,6 +202,15 @@ impl HubFiles {
     }
 }
 
+/// Some files of a repository, in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubFolder {
+    /// The folder below which they lie as in the repository.
+    pub path: PathBuf,
+    /// The commit they are of.
+    pub commit: String,
+}
+
 /// Where repositories are fetched from and kept.
 #[derive(Debug, Clone)]
 pub struct Hub {
@@ -259,6 +275,42 @@ impl Hub {
     /// All files are of one commit, even if the branch moves meanwhile. Where the server cannot be
     /// reached, the commit that was fetched last is used.
     pub fn fetch(&self, repo: &HubRepo) -> Result<HubFiles, HubError> {
+        let snapshot = self.snapshot(repo)?;
+        let get = |name: &str| snapshot.file(name);
+        let files = files_of(repo, &snapshot.names, &snapshot.commit, get);
+        let files = files.map_err(|error| snapshot.reason(error))?;
+        snapshot.remember()?;
+        Ok(files)
+    }
+
+    /// Fetches files that `choose` picks among the names of all, unless they are in the cache, and gives the folder in
+    /// which they lie as they do in the repository; none if it picks none.
+    ///
+    /// As with [`Self::fetch`], all are of one commit. Without the server, `choose` sees what is in the cache.
+    pub fn fetch_some(
+        &self,
+        repo: &HubRepo,
+        choose: impl FnOnce(&[String]) -> Vec<String>,
+    ) -> Result<Option<HubFolder>, HubError> {
+        let snapshot = self.snapshot(repo)?;
+        let chosen = choose(&snapshot.names);
+        if chosen.is_empty() {
+            return Ok(None);
+        }
+        for name in chosen {
+            snapshot
+                .file(&name)
+                .map_err(|error| snapshot.reason(error))?;
+        }
+        snapshot.remember()?;
+        Ok(Some(HubFolder {
+            path: self.folder(repo, &snapshot.commit),
+            commit: snapshot.commit,
+        }))
+    }
+
+    /// What a repository has, by the server's word, or without it by the cache's.
+    fn snapshot<'a>(&'a self, repo: &'a HubRepo) -> Result<Snapshot<'a>, HubError> {
         if self.offline {
             return self.cached(repo);
         }
@@ -279,70 +331,79 @@ impl Hub {
                 }
                 Some(_) => return Err(download_error(repo, "the list of files", error)),
                 None => {
-                    return self.cached(repo).map_err(|_| HubError::NoNetwork {
-                        repo: repo.clone(),
-                        endpoint: self.endpoint.clone(),
-                        reason: error.to_string(),
-                    });
+                    let reason = error.to_string();
+                    let cached = self.cached(repo);
+                    return cached
+                        .map(|cached| Snapshot {
+                            unreachable: Some(reason.clone()),
+                            ..cached
+                        })
+                        .map_err(|_| self.unreachable(repo, reason));
                 }
             },
         };
-        let names = info.siblings.into_iter().map(|file| file.rfilename);
-        let names: Vec<String> = names.filter(|name| is_inside(name)).collect();
         if !is_inside(&info.sha) {
             return Err(HubError::Unknown {
                 repo: repo.clone(),
                 status: 200,
             });
         }
-        let download = Download {
+        let names = info.siblings.into_iter().map(|file| file.rfilename);
+        Ok(Snapshot {
             hub: self,
             repo,
-            commit: &info.sha,
-            api: &api,
-        };
-        let files = files_of(repo, &names, &info.sha, |name| download.file(name))?;
-        // What is fetched by commit is found again by branch.
-        self.cache
-            .repo(at(repo, &repo.revision))
-            .create_ref(&info.sha)
-            .map_err(|source| HubError::Io {
-                path: self.cache.path().clone(),
-                source,
-            })?;
-        Ok(files)
+            names: names.filter(|name| is_inside(name)).collect(),
+            commit: info.sha,
+            api: Some(api),
+            unreachable: None,
+        })
     }
 
     /// What the cache has of a repository.
-    fn cached(&self, repo: &HubRepo) -> Result<HubFiles, HubError> {
-        let missing = |missing: &str| HubError::NotCached {
+    fn cached<'a>(&'a self, repo: &'a HubRepo) -> Result<Snapshot<'a>, HubError> {
+        let refs = self.cache.path().join(at(repo, "").folder_name());
+        let commit = fs::read_to_string(refs.join("refs").join(&repo.revision))
+            .ok()
+            .map_or_else(|| repo.revision.clone(), |commit| commit.trim().to_owned());
+        let folder = self.folder(repo, &commit);
+        if !is_inside(&commit) || !folder.is_dir() {
+            return Err(self.not_cached(repo, "the revision"));
+        }
+        let mut names = Vec::new();
+        names_in(&folder, "", &mut names).map_err(|source| HubError::Io {
+            path: folder.clone(),
+            source,
+        })?;
+        Ok(Snapshot {
+            hub: self,
+            repo,
+            names,
+            commit,
+            api: None,
+            unreachable: None,
+        })
+    }
+
+    /// Where the cache keeps the files of a commit.
+    fn folder(&self, repo: &HubRepo, commit: &str) -> PathBuf {
+        let folder = self.cache.path().join(at(repo, "").folder_name());
+        folder.join("snapshots").join(commit)
+    }
+
+    fn not_cached(&self, repo: &HubRepo, missing: &str) -> HubError {
+        HubError::NotCached {
             repo: repo.clone(),
             missing: missing.to_owned(),
             cache: self.cache.path().clone(),
-        };
-        let folder = self.cache.path().join(at(repo, "").folder_name());
-        let commit = fs::read_to_string(folder.join("refs").join(&repo.revision))
-            .ok()
-            .map_or_else(|| repo.revision.clone(), |commit| commit.trim().to_owned());
-        let snapshot = folder.join("snapshots").join(&commit);
-        if !is_inside(&commit) || !snapshot.is_dir() {
-            return Err(missing("the revision"));
         }
-        let names = match &repo.file {
-            Some(file) => vec![file.clone()],
-            None => names_in(&snapshot).map_err(|source| HubError::Io {
-                path: snapshot.clone(),
-                source,
-            })?,
-        };
-        let find = |name: &str| {
-            let path = snapshot.join(name);
-            path.exists().then_some(path).ok_or_else(|| missing(name))
-        };
-        files_of(repo, &names, &commit, find).map_err(|error| match error {
-            HubError::NoWeights { .. } => missing("a weights file"),
-            other => other,
-        })
+    }
+
+    fn unreachable(&self, repo: &HubRepo, reason: String) -> HubError {
+        HubError::NoNetwork {
+            repo: repo.clone(),
+            endpoint: self.endpoint.clone(),
+            reason,
+        }
     }
 }
 
@@ -393,7 +454,7 @@ fn choose(repo: &HubRepo, names: &[String]) -> Result<String, HubError> {
         ends(&[".safetensors.index.json"]),
         ends(&[".safetensors"]),
         ends(&[".bin.index.json"]),
-        ends(&[".pth", ".pt", ".bin"]),
+        ends(&[".pth", ".pt", ".bin", ".ckpt"]),
     ];
     let Some(candidates) = preferred.into_iter().find(|found| !found.is_empty()) else {
         return Err(HubError::NoWeights {
@@ -410,22 +471,32 @@ fn choose(repo: &HubRepo, names: &[String]) -> Result<String, HubError> {
     }
 }
 
-/// A download of files of one commit.
-struct Download<'a> {
+/// What a repository has at one commit, and the way to it.
+struct Snapshot<'a> {
     hub: &'a Hub,
     repo: &'a HubRepo,
-    commit: &'a str,
-    api: &'a Api,
+    commit: String,
+    /// Paths of its files.
+    names: Vec<String>,
+    /// The server; none where the cache alone is used.
+    api: Option<Api>,
+    /// Why the server could not be reached, if it was tried.
+    unreachable: Option<String>,
 }
 
-impl Download<'_> {
+impl Snapshot<'_> {
     /// The path of a file in the cache, after fetching it if it is not there.
     fn file(&self, name: &str) -> Result<PathBuf, HubError> {
-        let pinned = at(self.repo, self.commit);
+        let pinned = at(self.repo, &self.commit);
+        let Some(api) = &self.api else {
+            let path = self.hub.folder(self.repo, &self.commit).join(name);
+            let found = path.exists().then_some(path);
+            return found.ok_or_else(|| self.hub.not_cached(self.repo, name));
+        };
         if let Some(path) = self.hub.cache.repo(pinned.clone()).get(name) {
             return Ok(path);
         }
-        let files: ApiRepo = self.api.repo(pinned);
+        let files: ApiRepo = api.repo(pinned);
         let error = |error| download_error(self.repo, name, error);
         // The bar of the crate cuts a long name in bytes.
         let path = if self.hub.progress && name.is_ascii() {
@@ -435,7 +506,7 @@ impl Download<'_> {
         }
         .map_err(error)?;
         // A server that does not know ranges would send the whole file after a part of it.
-        let expected = self.api.metadata(&files.url(name)).map_err(error)?.size() as u64;
+        let expected = api.metadata(&files.url(name)).map_err(error)?.size() as u64;
         let io_error = |source| HubError::Io {
             path: path.clone(),
             source,
@@ -455,16 +526,50 @@ impl Download<'_> {
         }
         Ok(path)
     }
+
+    /// Notes the commit, so that what is fetched by commit is found again by branch.
+    fn remember(&self) -> Result<(), HubError> {
+        if self.api.is_none() {
+            return Ok(());
+        }
+        let cache = &self.hub.cache;
+        cache
+            .repo(at(self.repo, &self.repo.revision))
+            .create_ref(&self.commit)
+            .map_err(|source| HubError::Io {
+                path: cache.path().clone(),
+                source,
+            })
+    }
+
+    /// What stands behind an error: where the server was not asked, what is missing may be there.
+    fn reason(&self, error: HubError) -> HubError {
+        match (&self.unreachable, error) {
+            (Some(reason), _) => self.hub.unreachable(self.repo, reason.clone()),
+            (None, HubError::NoWeights { .. }) if self.api.is_none() => {
+                self.hub.not_cached(self.repo, "a weights file")
+            }
+            (None, error) => error,
+        }
+    }
 }
 
 fn at(repo: &HubRepo, revision: &str) -> Repo {
     Repo::with_revision(repo.id.clone(), RepoType::Model, revision.to_owned())
 }
 
-fn names_in(folder: &Path) -> io::Result<Vec<String>> {
-    fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect()
+/// Adds the paths of all files of a folder, with slashes, behind `below`.
+fn names_in(folder: &Path, below: &str, names: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = format!("{below}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            names_in(&entry.path(), &format!("{name}/"), names)?;
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(())
 }
 
 fn status(error: &ApiError) -> Option<u16> {

@@ -18,3 +18,11 @@ pub(crate) fn byte_len(shape: &[usize], dtype: Dtype) -> Option<usize> {
         .try_fold(dtype.bitsize(), |bits, &size| bits.checked_mul(size))?;
     bits.is_multiple_of(8).then_some(bits / 8)
 }
+
+/// The matrix that a 1×1 convolution is at each place: `[out, in]` of `[out, in, 1, 1]`; any other shape as it is.
+pub(crate) fn matrix(shape: &[usize]) -> &[usize] {
+    match shape {
+        [_, _, 1, 1] => &shape[..2],
+        shape => shape,
+    }
+}

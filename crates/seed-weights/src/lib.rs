@@ -5,6 +5,7 @@
 //! ways. [`load`] checks every key and shape before it touches a parameter, then reads one tensor at
 //! a time; [`save`] and [`convert`] write safetensors.
 
+mod archive;
 mod checkpoint;
 mod convert;
 mod elements;
@@ -18,6 +19,7 @@ mod layout;
 mod load;
 mod open;
 mod parameters;
+mod pickle;
 mod save;
 mod shards;
 mod source;

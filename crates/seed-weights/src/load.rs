@@ -14,7 +14,8 @@ use crate::{
     elements::is_weight_type,
     error::{WeightsError, shortened},
     keys::KeyMap,
-    parameters::parameters,
+    layout::matrix,
+    parameters::{ParameterInfo, parameters},
 };
 
 /// What a load did.
@@ -94,6 +95,7 @@ impl fmt::Display for LoadReport {
 /// tensors are read and put in one at a time: memory peaks at the model and one tensor. Reading can
 /// still fail (the file is damaged, a value is NaN), and the half-filled module is dropped then.
 /// Keys that the module does not have are listed, not refused: published files carry leftovers.
+/// A linear layer may be stored as the 1×1 convolution that it is at each place, `[out, in, 1, 1]`.
 ///
 /// # Errors
 ///
@@ -203,7 +205,7 @@ fn plan<M: Module>(
         .into_iter()
         .map(|(key, parameter)| {
             let found = checkpoint.shape(&key).unwrap_or_default();
-            if !same_shape(found, &parameter.shape) {
+            if !same_shape(found, &parameter) {
                 return Err(WeightsError::Shape {
                     name: name(),
                     found: found.to_vec(),
@@ -220,9 +222,13 @@ fn plan<M: Module>(
         .collect()
 }
 
-/// A checkpoint's scalar, of shape `[]`, is our `[1]`.
-fn same_shape(found: &[usize], expected: &[usize]) -> bool {
-    found == expected || (found.is_empty() && expected == [1])
+/// A checkpoint's scalar, of shape `[]`, is our `[1]`, and a 1×1 convolution, `[out, in, 1, 1]`, is the linear layer at each
+/// place, `[out, in]`.
+fn same_shape(found: &[usize], parameter: &ParameterInfo) -> bool {
+    let expected = parameter.shape.as_slice();
+    found == expected
+        || (found.is_empty() && expected == [1])
+        || (parameter.transposed && matrix(found) == expected)
 }
 
 /// Reads tensors into parameters in the order of the plan; after an error it reads no more.

@@ -11,8 +11,8 @@ impl Checkpoint {
     /// Opens a checkpoint of any format, known by its content, not by its name:
     ///
     /// - safetensors;
-    /// - PyTorch's files (`.pth`, `.pt`, `.bin`), zip and older ones, the tensors at the root or
-    ///   below `model`; whatever else is in them is ignored, and no code in them is run;
+    /// - PyTorch's files (`.pth`, `.pt`, `.bin`, `.ckpt`), zip and older ones, the tensors below `model` or
+    ///   `state_dict`, or at the root; whatever else is in them is ignored, and no code in them is run;
     /// - the index (`*.index.json`) of either in several shards;
     /// - a folder with exactly one index, or without an index and with one weights file.
     ///
@@ -61,7 +61,7 @@ fn only_checkpoint(folder: &Path) -> Result<PathBuf, WeightsError> {
     };
     let is_weights = |path: &&PathBuf| {
         let extension = path.extension().unwrap_or_default().to_string_lossy();
-        ["safetensors", "pth", "pt", "bin"].contains(&extension.as_ref())
+        ["safetensors", "pth", "pt", "bin", "ckpt"].contains(&extension.as_ref())
     };
     let mut candidates: Vec<_> = files.iter().filter(is_index).cloned().collect();
     if candidates.is_empty() {

@@ -8,8 +8,9 @@ use safetensors::Dtype;
 
 use crate::{error::WeightsError, format::Format};
 
-/// The entry under which training scripts keep the weights beside optimiser, config and epoch.
-const MODEL: &str = "model";
+/// The entries under which training scripts keep the weights beside optimiser, config and epoch; `state_dict` is that of
+/// PyTorch Lightning.
+pub(crate) const MODELS: [&str; 2] = ["model", "state_dict"];
 
 pub(crate) struct TorchFile {
     pub(crate) format: Format,
@@ -17,16 +18,24 @@ pub(crate) struct TorchFile {
 }
 
 impl TorchFile {
-    /// Opens a file: the tensors below `model`, else those at the root. A flat file may have keys
+    /// Opens a file: the tensors below one of [`MODELS`], else those at the root. A flat file may have keys
     /// that begin with `model.`, which is another thing.
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
         let error = |error| open_error(path, error);
-        let (reader, below_model) = match PytorchReader::with_top_level_key(path, MODEL) {
-            Ok(reader) if !reader.is_empty() => (reader, true),
-            Ok(_) | Err(PytorchError::KeyNotFound(_) | PytorchError::InvalidFormat(_)) => {
-                (PytorchReader::new(path).map_err(error)?, false)
+        let mut found = None;
+        for model in MODELS {
+            match PytorchReader::with_top_level_key(path, model) {
+                Ok(reader) if !reader.is_empty() => {
+                    found = Some((reader, Some(model)));
+                    break;
+                }
+                Ok(_) | Err(PytorchError::KeyNotFound(_) | PytorchError::InvalidFormat(_)) => {}
+                Err(other) => return Err(error(other)),
             }
-            Err(other) => return Err(error(other)),
+        }
+        let (reader, below) = match found {
+            Some(found) => found,
+            None => (PytorchReader::new(path).map_err(error)?, None),
         };
         if reader.is_empty() {
             return Err(WeightsError::Torch {
@@ -40,10 +49,7 @@ impl TorchFile {
             FileFormat::Legacy | FileFormat::Pickle => "pickle",
         };
         Ok(Self {
-            format: Format::Torch {
-                container,
-                below_model,
-            },
+            format: Format::Torch { container, below },
             tensors: reader.into_tensors(),
         })
     }

@@ -221,6 +221,49 @@ fn an_index_with_its_shards_and_the_config_once() {
 }
 
 #[test]
+fn chosen_files_lie_as_in_the_repository() {
+    let server = Server::start(&[
+        ("model_index.json", b"{}".to_vec()),
+        ("unet/config.json", b"{}".to_vec()),
+        ("unet/weights.safetensors", one("a", 1.0)),
+        ("unet/weights.bin", b"unread".to_vec()),
+    ]);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = server.hub(cache.path());
+    let choose = |names: &[String]| {
+        let wanted = ["model_index.json", "unet/weights.safetensors"].map(str::to_owned);
+        assert!(wanted.iter().all(|name| names.contains(name)), "{names:?}");
+        wanted.to_vec()
+    };
+    let found = hub.fetch_some(&repo(), choose).unwrap().unwrap();
+    assert_eq!(found.commit, COMMIT);
+    assert!(found.path.join("model_index.json").is_file());
+    let weights = fs::read(found.path.join("unet/weights.safetensors")).unwrap();
+    assert_eq!(weights, one("a", 1.0));
+    assert_eq!(server.downloads().len(), 2, "{:?}", server.downloads());
+
+    // Again, without the server, and offline, where the folders of the cache are looked through.
+    assert_eq!(hub.fetch_some(&repo(), choose).unwrap().unwrap(), found);
+    assert_eq!(server.downloads().len(), 2);
+    let unreachable = hub.clone().with_endpoint("http://127.0.0.1:1");
+    assert_eq!(
+        unreachable.fetch_some(&repo(), choose).unwrap(),
+        Some(found.clone())
+    );
+    let offline = unreachable.clone().with_offline(true);
+    assert_eq!(offline.fetch_some(&repo(), choose).unwrap(), Some(found));
+    let missing = |_: &[String]| vec!["unet/config.json".to_owned()];
+    let error = offline.fetch_some(&repo(), missing).unwrap_err();
+    assert!(matches!(error, HubError::NotCached { .. }), "{error}");
+    assert!(error.to_string().contains("unet/config.json"), "{error}");
+    let error = unreachable.fetch_some(&repo(), missing).unwrap_err();
+    assert!(matches!(error, HubError::NoNetwork { .. }), "{error}");
+
+    // Nothing may be wanted.
+    assert_eq!(hub.fetch_some(&repo(), |_| Vec::new()).unwrap(), None);
+}
+
+#[test]
 fn a_download_that_was_cut_goes_on_where_it_stopped() {
     let content = one("weight", 7.0);
     let server = Server::start(&[("seed_quantizer.pt", content.clone())]);
@@ -278,6 +321,7 @@ fn safetensors_come_before_pickles_and_several_files_are_not_guessed_among() {
             }
     );
     let named: HubRepo = "hf:seed/tokenizer/seed/quantizer.pt".parse().unwrap();
+    assert_eq!(named.file(), Some("seed/quantizer.pt"));
     let checkpoint = hub.fetch(&named).unwrap().open().unwrap();
     assert_eq!(checkpoint.keys().collect::<Vec<_>>(), ["b"]);
 }

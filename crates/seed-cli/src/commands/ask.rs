@@ -7,7 +7,7 @@ use seed_data::blip_question;
 use seed_lm::Example;
 
 use crate::{
-    language::{DecodingArguments, LanguageArguments, picture_options},
+    language::{DecodingArguments, LanguageArguments, SamplingSeed, picture_options},
     outcome::{Outcome, Status},
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct Arguments {
     language: LanguageArguments,
     #[command(flatten)]
     decoding: DecodingArguments,
+    #[command(flatten)]
+    seed: SamplingSeed,
 }
 
 impl Arguments {
@@ -54,7 +56,9 @@ impl Arguments {
         };
         let template = &language.about().templates.question;
         let mut stdout = std::io::stdout().lock();
-        let generation = self.decoding.generation(self.max_new_tokens);
+        let generation = self
+            .decoding
+            .generation(self.max_new_tokens, self.seed.seed);
         language.say(template, &example, &generation, &mut stdout)?;
         writeln!(stdout)?;
         Ok(Status::Done)

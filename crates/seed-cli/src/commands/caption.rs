@@ -6,7 +6,7 @@ use clap::Args;
 use seed_lm::Example;
 
 use crate::{
-    language::{DecodingArguments, LanguageArguments, picture_options},
+    language::{DecodingArguments, LanguageArguments, SamplingSeed, picture_options},
     outcome::{Outcome, Status},
     output::Format,
 };
@@ -38,13 +38,17 @@ pub(crate) struct Arguments {
     language: LanguageArguments,
     #[command(flatten)]
     decoding: DecodingArguments,
+    #[command(flatten)]
+    seed: SamplingSeed,
 }
 
 impl Arguments {
     pub(crate) fn run(&self) -> Outcome {
         let language = self.language.load()?;
         let template = &language.about().templates.image_to_text;
-        let generation = self.decoding.generation(self.max_new_tokens);
+        let generation = self
+            .decoding
+            .generation(self.max_new_tokens, self.seed.seed);
         let options = picture_options(self.reference_decoding);
         let mut status = Status::Done;
         let mut stdout = std::io::stdout().lock();

@@ -5,12 +5,14 @@ pub(crate) mod caption;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod cost;
+pub(crate) mod decode;
 pub(crate) mod devices;
 pub(crate) mod draw;
 pub(crate) mod eval;
 pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod parity;
+pub(crate) mod reconstruct;
 pub(crate) mod tokenize;
 pub(crate) mod train;
 
@@ -27,7 +29,9 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Tokenize(arguments) => arguments.run(cli.quiet),
         Command::Caption(arguments) => arguments.run(),
         Command::Ask(arguments) => arguments.run(),
-        Command::Draw(arguments) => arguments.run(),
+        Command::Draw(arguments) => arguments.run(cli.quiet),
+        Command::Decode(arguments) => arguments.run(cli.quiet),
+        Command::Reconstruct(arguments) => arguments.run(cli.quiet),
         Command::Train(command) => command.run(cli.quiet),
         Command::Eval(command) => command.run(cli.quiet),
         Command::Inspect(arguments) => arguments.run(),

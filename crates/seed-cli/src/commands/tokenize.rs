@@ -6,7 +6,6 @@ use std::{
     path::PathBuf,
 };
 
-use burn::tensor::{Tensor, TensorData};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use safetensors::{Dtype, tensor::TensorView};
@@ -15,10 +14,10 @@ use seed_device::Precision;
 use serde_json::json;
 
 use crate::{
-    model::{Model, ModelArguments},
+    model::ModelArguments,
     outcome::{Outcome, Status},
     output,
-    pictures::{Prepared, prepared, sources},
+    pictures::{Prepared, prepared, sources, with_name},
 };
 
 /// Turn pictures into codes.
@@ -117,11 +116,8 @@ impl Arguments {
                 bar.suspend(|| eprintln!("left out: {}", with_name(&name, &reason)));
             }
             let names = readable.iter().map(|(name, _)| name.clone()).collect();
-            let codes = encode(
-                &model,
-                self.activations,
-                readable.into_iter().map(|(_, pixels)| pixels).collect(),
-            )?;
+            let pixels = readable.into_iter().map(|(_, pixels)| pixels);
+            let codes = model.encode(pixels.collect(), self.activations)?;
             sink.push(names, codes)?;
             bar.inc(count as u64);
         }
@@ -138,44 +134,17 @@ impl Arguments {
     }
 }
 
-/// Errors of the file system name their file already.
-fn with_name(name: &str, reason: &str) -> String {
-    if reason.contains(name) {
-        reason.to_owned()
-    } else {
-        format!("{name}: {reason}")
-    }
-}
-
 type Named<T> = Vec<(String, T)>;
 
 fn split(batch: Vec<Prepared>) -> (Named<Vec<f32>>, Named<String>) {
     let (mut readable, mut failures) = (Vec::new(), Vec::new());
-    for Prepared { name, pixels } in batch {
-        match pixels {
-            Ok(pixels) => readable.push((name, pixels)),
+    for Prepared { name, picture } in batch {
+        match picture {
+            Ok(picture) => readable.push((name, picture.pixels)),
             Err(reason) => failures.push((name, reason)),
         }
     }
     (readable, failures)
-}
-
-/// Codes of a batch, a row a picture.
-fn encode(
-    model: &Model,
-    activations: Precision,
-    pictures: Vec<Vec<f32>>,
-) -> Result<Vec<Vec<i64>>, Box<dyn Error>> {
-    if pictures.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (count, size) = (pictures.len(), model.config.image.image_size);
-    let data = TensorData::new(pictures.concat(), [count, 3, size, size]);
-    let pictures = Tensor::from_data(data, &model.device);
-    let codes = model.tokenizer.encode_in(pictures, activations.dtype());
-    let positions = codes.dims()[1];
-    let codes: Vec<i64> = codes.try_into_data()?.iter::<i64>().collect();
-    Ok(codes.chunks(positions).map(<[i64]>::to_vec).collect())
 }
 
 /// Where codes go. Lines appear as they are made; the other formats when all are there.

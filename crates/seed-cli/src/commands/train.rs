@@ -1,7 +1,10 @@
 //! `seed train`: what the examples do, from anywhere.
 
 use clap::{Args, Subcommand};
-use seed_recipes::{language::LmRun, stop_on_ctrl_c, tokenizer::TokenizerRun};
+use seed_recipes::{
+    autoencoder::AutoencoderRun, diffusion::DiffusionRun, language::LmRun, stop_on_ctrl_c,
+    tokenizer::TokenizerRun,
+};
 use seed_train::ProgressMode;
 use serde::Serialize;
 
@@ -15,6 +18,8 @@ use crate::{
 pub(crate) enum Command {
     Tokenizer(TokenizerArguments),
     Lm(LmArguments),
+    Autoencoder(AutoencoderArguments),
+    Diffusion(DiffusionArguments),
 }
 
 /// Train a tokenizer: stage I (causal Q-Former), stage II (codes), report.
@@ -50,6 +55,35 @@ pub(crate) struct LmArguments {
     run: LmRun,
 }
 
+/// Train the autoencoder of a diffusion model: pictures to latents, and back.
+///
+/// Without --data it trains the nano autoencoder on the embedded corpus. Ctrl-C stops with a checkpoint.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed train autoencoder --smoke                     a minute, to see that everything works
+  seed train autoencoder --device libtorch           an hour
+  seed train diffusion --autoencoder runs/autoencoder   what comes next")]
+pub(crate) struct AutoencoderArguments {
+    #[command(flatten)]
+    run: AutoencoderRun,
+}
+
+/// Train the UNet of a diffusion model: it draws latents from text states, from an image embedding, or from both.
+///
+/// Without --data it trains the nano UNet on the embedded corpus. Ctrl-C stops with a checkpoint. The run's folder is a model
+/// as diffusers saves one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  seed train diffusion --autoencoder runs/autoencoder --smoke
+  seed train diffusion --autoencoder runs/autoencoder --device libtorch   two hours
+  seed draw \"red apple\" --sd runs/diffusion         what was trained")]
+pub(crate) struct DiffusionArguments {
+    #[command(flatten)]
+    run: DiffusionRun,
+}
+
 impl Command {
     pub(crate) fn run(&self, quiet: bool) -> Outcome {
         let progress = if quiet {
@@ -66,6 +100,20 @@ impl Command {
                 told(run.train(&device, progress, stop_on_ctrl_c()?)?)
             }
             Self::Lm(LmArguments { run }) => {
+                if run.options.print_config {
+                    return print_config(&run.settings()?);
+                }
+                let device = run.options.open_device()?;
+                told(run.train(&device, progress, stop_on_ctrl_c()?)?)
+            }
+            Self::Autoencoder(AutoencoderArguments { run }) => {
+                if run.options.print_config {
+                    return print_config(&run.settings()?);
+                }
+                let device = run.options.open_device()?;
+                told(run.train(&device, progress, stop_on_ctrl_c()?)?)
+            }
+            Self::Diffusion(DiffusionArguments { run }) => {
                 if run.options.print_config {
                     return print_config(&run.settings()?);
                 }

@@ -9,16 +9,17 @@ use burn::backend::{
         grads::Gradients,
         ops::{Backward, Ops, OpsKind, unary},
     },
-    ops::FloatTensorOps,
+    ops::{ConvOptions, FloatTensorOps},
     tensor::{FloatTensor, QuantizedTensor},
 };
 
 use super::{
     FusedOps,
     kernels::{Kernels, composed, softmax_forward},
+    maps::{self, GroupNormOptions, Inputs, Kept, MapKernels},
 };
 
-impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
+impl<B: MapKernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn fused_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -115,6 +116,33 @@ impl<B: Backend + Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
 
     fn fused_dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
         FloatTensor::<Self>::new(B::dropout_mask(like.into_primitive(), probability))
+    }
+
+    fn fused_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        let (weight, bias) = (entering::<B, C>(weight, &x), entering::<B, C>(bias, &x));
+        let op = KeptOp {
+            gradients: B::conv2d_gradients,
+        };
+        let passes = (B::conv2d_forward as _, B::conv2d_kept as _);
+        of_a_layer::<B, C, _>(op, [x, weight, bias], options, passes)
+    }
+
+    fn fused_group_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        options: GroupNormOptions,
+    ) -> FloatTensor<Self> {
+        let op = KeptOp {
+            gradients: B::group_norm_gradients,
+        };
+        let passes = (B::group_norm_forward as _, B::group_norm_kept as _);
+        of_a_layer::<B, C, _>(op, [x, gamma, beta], options, passes)
     }
 }
 
@@ -218,5 +246,56 @@ impl<B: Backend, T: Clone + Debug + Send + 'static> Backward<B, 1> for KeepingOp
         unary::<B, _>(ops.parents, ops.node, gradients, |gradient| {
             (self.gradient)(ops.state, gradient)
         });
+    }
+}
+
+/// A function of a map and two parameters, whose gradients follow from what its forward pass kept.
+#[derive(Debug)]
+struct KeptOp<B: Backend, O> {
+    gradients: fn(Kept<B, O>, FloatTensor<B>) -> maps::Gradients<B>,
+}
+
+/// A forward pass alone, and one that keeps what gradients need.
+type Passes<B, O> = (
+    fn(Inputs<B>, &O) -> FloatTensor<B>,
+    fn(Inputs<B>, O, [bool; 3]) -> (FloatTensor<B>, Kept<B, O>),
+);
+
+fn of_a_layer<B: Backend, C: CheckpointStrategy, O: Clone + Debug + Send + 'static>(
+    op: KeptOp<B, O>,
+    inputs: Inputs<Autodiff<B, C>>,
+    options: O,
+    (forward, keeping): Passes<B, O>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = inputs.each_ref().map(FloatTensor::<Autodiff<B, C>>::node);
+    let tracked = inputs
+        .each_ref()
+        .map(FloatTensor::<Autodiff<B, C>>::is_tracked);
+    let inputs = inputs.map(FloatTensor::<Autodiff<B, C>>::into_primitive);
+    match op.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(node) => {
+            let (output, kept) = keeping(inputs, options, tracked);
+            node.finish(kept, output)
+        }
+        OpsKind::UnTracked(node) => node.finish(forward(inputs, &options)),
+    }
+}
+
+impl<B: Backend, O: Clone + Debug + Send + 'static> Backward<B, 3> for KeptOp<B, O> {
+    type State = Kept<B, O>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let found = (self.gradients)(ops.state, gradient);
+        for (parent, found) in ops.parents.into_iter().zip(found) {
+            if let (Some(parent), Some(found)) = (parent, found) {
+                gradients.register::<B>(parent.id, found);
+            }
+        }
     }
 }

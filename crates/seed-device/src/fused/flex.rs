@@ -15,15 +15,14 @@ use rayon::prelude::*;
 
 use super::{
     few_rows::{few_rows, few_rows_of_eight_bit},
-    flex_tensor::{FlexTensor, RUN, contiguous, slice, tensor},
+    flex_tensor::{FlexTensor, RUN, contiguous, slice, tensor, total},
     kernels::{Kernels, LayerNormGradients, composed, like, rows},
+    scalars::{exp_negative, polynomial, sum_of},
     widen::{widened, widened_eight_bit},
 };
 
 /// Rows that one task does at a time.
 const ROWS: usize = 64;
-/// Partial sums kept side by side, so that additions fill a vector register.
-const LANES: usize = 16;
 
 impl Kernels for Flex {
     fn linear_forward(
@@ -211,17 +210,6 @@ fn all_f32(tensors: &[&FlexTensor]) -> bool {
     tensors.iter().all(|tensor| tensor.dtype() == DType::F32)
 }
 
-/// Each task's sums, added up in order.
-fn total(sums: &[Vec<f32>], width: usize) -> Vec<f32> {
-    let mut total = vec![0.0; width];
-    for sums in sums {
-        for (total, sum) in total.iter_mut().zip(sums) {
-            *total += sum;
-        }
-    }
-    total
-}
-
 fn map(x: &FlexTensor, function: impl Fn(f32) -> f32 + Sync) -> FlexTensor {
     let shape = x.shape();
     let x = contiguous(x);
@@ -285,36 +273,6 @@ fn erf(x: f32) -> f32 {
     x * polynomial(&top, square) / polynomial(&bottom, square)
 }
 
-/// `exp(x)` for `x ≤ 0`, within 2e-7 of it.
-#[inline(always)]
-fn exp_negative(x: f32) -> f32 {
-    // x = n·ln 2 + rest; adding and taking away 1.5·2²³ rounds to a whole number.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.max(-87.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let rest = n.mul_add(-0.693_359_4, x);
-    let rest = n.mul_add(2.121_944_4e-4, rest);
-    let series = [
-        1.987_569_1e-4,
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ];
-    let value = polynomial(&series, rest).mul_add(rest * rest, rest + 1.0);
-    f32::from_bits((value.to_bits() as i32 + ((n as i32) << 23)) as u32)
-}
-
-/// Horner's rule, the highest power first.
-#[inline(always)]
-fn polynomial<const N: usize>(coefficients: &[f32; N], x: f32) -> f32 {
-    coefficients
-        .iter()
-        .skip(1)
-        .fold(coefficients[0], |sum, &c| sum.mul_add(x, c))
-}
-
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
@@ -328,25 +286,11 @@ fn gelu_slope(x: f32) -> f32 {
     below + x * INVERSE_SQRT_TAU * exp_negative(-0.5 * x * x)
 }
 
-/// Sum of `term(i)` for `i` below `count`.
-#[inline(always)]
-fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let whole = count / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, total) in lanes.iter_mut().enumerate() {
-            *total += term(start + lane);
-        }
-    }
-    let rest: f32 = (whole..count).map(&term).sum();
-    lanes.iter().sum::<f32>() + rest
-}
-
 #[inline(always)]
 fn softmax_rows(output: &mut [f32], y: &[f32], gradient: &[f32], width: usize) {
     let rows = y.chunks_exact(width).zip(gradient.chunks_exact(width));
     for (output, (y, gradient)) in output.chunks_exact_mut(width).zip(rows) {
-        let dot = sum(width, |i| y[i] * gradient[i]);
+        let dot = sum_of(width, |i| y[i] * gradient[i]);
         for ((output, &y), &gradient) in output.iter_mut().zip(y).zip(gradient) {
             *output = y * (gradient - dot);
         }
@@ -367,8 +311,8 @@ fn layer_norm_rows(
     let scale = 1.0 / width as f32;
     let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
     for (output, (x, gradient)) in output.chunks_exact_mut(width).zip(rows) {
-        let mean = sum(width, |i| x[i]) * scale;
-        let variance = sum(width, |i| (x[i] - mean) * (x[i] - mean)) * scale;
+        let mean = sum_of(width, |i| x[i]) * scale;
+        let variance = sum_of(width, |i| (x[i] - mean) * (x[i] - mean)) * scale;
         let inverse = 1.0 / (variance + epsilon).sqrt();
         // The row's output holds the normalised row until the gradient takes its place.
         for (normal, &x) in output.iter_mut().zip(x) {
@@ -378,8 +322,8 @@ fn layer_norm_rows(
             of_gamma[i] += gradient[i] * normal;
             of_beta[i] += gradient[i];
         }
-        let level = sum(width, |i| gradient[i] * gamma[i]) * scale;
-        let slope = sum(width, |i| gradient[i] * gamma[i] * output[i]) * scale;
+        let level = sum_of(width, |i| gradient[i] * gamma[i]) * scale;
+        let slope = sum_of(width, |i| gradient[i] * gamma[i] * output[i]) * scale;
         for (i, output) in output.iter_mut().enumerate() {
             *output = (gradient[i] * gamma[i] - level - *output * slope) * inverse;
         }

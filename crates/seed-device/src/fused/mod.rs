@@ -1,37 +1,54 @@
-//! Operations of every transformer block, as one step each under autodiff.
+//! Operations of every transformer block and of the diffusion models' maps, as one step each under autodiff.
 //!
 //! Burn has LayerNorm, softmax and GELU as single operations of a backend, but its autodiff takes the
 //! first two apart into a dozen, each with a pass over memory forward and one or two back; on
 //! `flex` what is element by element runs on one thread; and the bias of a linear layer is a pass of its
 //! own, its gradient a slow sum on libtorch. Here each is one node of the graph with a backward of its
-//! own ([`Kernels`]), which `flex` computes on all threads.
+//! own ([`Kernels`]), which `flex` computes on all threads. The same for convolution and GroupNorm
+//! ([`MapKernels`]), whose gradients libtorch works out by itself.
 //!
 //! This is an extension of the backends, which is why it lives beside the devices.
 
 #![allow(deprecated)] // Burn's libtorch and ndarray backends are, as a whole.
 
 mod autodiff;
+#[cfg(feature = "flex")]
+mod correlation;
 mod eight_bit;
 #[cfg(feature = "flex")]
 mod few_rows;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "flex")]
+mod flex_convolution;
+#[cfg(feature = "flex")]
+mod flex_group_norm;
+#[cfg(feature = "flex")]
+mod flex_maps;
+#[cfg(feature = "flex")]
 mod flex_tensor;
 mod kernels;
+#[cfg(feature = "flex")]
+mod laid_out;
 #[cfg(feature = "tch")]
 mod libtorch;
+#[cfg(feature = "tch")]
+mod libtorch_maps;
+mod maps;
+#[cfg(feature = "flex")]
+mod scalars;
 #[cfg(feature = "flex")]
 mod widen;
 
 use burn::backend::{
     Backend, Dispatch, backend_extension,
-    ops::ModuleOps,
+    ops::{ConvOptions, ModuleOps},
     tensor::{FloatTensor, QuantizedTensor},
 };
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 pub use eight_bit::{EIGHT_BIT_BLOCK, in_eight_bit, is_eight_bit, keeps_eight_bit};
 pub use kernels::Kernels;
+pub use maps::{Gradients, GroupNormOptions, Inputs, Kept, MapKernels};
 
 /// The operations, for whichever backend a tensor is on.
 #[backend_extension(
@@ -68,6 +85,20 @@ pub trait FusedOps: Backend {
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`dropout_mask`].
     fn fused_dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self>;
+    /// See [`conv2d`].
+    fn fused_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self>;
+    /// See [`group_norm`] and [`group_norm_silu`].
+    fn fused_group_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        options: GroupNormOptions,
+    ) -> FloatTensor<Self>;
 }
 
 macro_rules! through_kernels {
@@ -111,6 +142,24 @@ macro_rules! through_kernels {
 
             fn fused_dropout_mask(like: FloatTensor<Self>, probability: f64) -> FloatTensor<Self> {
                 Self::dropout_mask(like, probability)
+            }
+
+            fn fused_conv2d(
+                x: FloatTensor<Self>,
+                weight: FloatTensor<Self>,
+                bias: FloatTensor<Self>,
+                options: ConvOptions<2>,
+            ) -> FloatTensor<Self> {
+                Self::conv2d_forward([x, weight, bias], &options)
+            }
+
+            fn fused_group_norm(
+                x: FloatTensor<Self>,
+                gamma: FloatTensor<Self>,
+                beta: FloatTensor<Self>,
+                options: GroupNormOptions,
+            ) -> FloatTensor<Self> {
+                Self::group_norm_forward([x, gamma, beta], &options)
             }
         }
     };
@@ -223,4 +272,92 @@ pub fn dropout_mask<const D: usize>(like: Tensor<D>, probability: f64) -> Tensor
         like.into_dispatch(),
         probability,
     ))
+}
+
+/// A convolution over height and width, with a border of zeros.
+///
+/// It is computed in the type of `x`: a weight kept as f16 or bf16 is widened.
+///
+/// # Shapes
+///
+/// - x: `[batch, input, height, width]`
+/// - weight: `[output, input / groups, rows, columns]`
+/// - bias: `[output]`
+/// - output: `[batch, output, ..]`
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions<2>,
+) -> Tensor<4> {
+    let (like, width) = ((&x.device(), x.dtype()), weight.dims()[0]);
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([width], like));
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_conv2d(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        options,
+    ))
+}
+
+/// `(x − mean) / √(variance + epsilon) · gamma + beta`, with mean and variance of each group of channels over all places.
+///
+/// It is computed in f32, and given back in the type of `x`.
+///
+/// # Shapes
+///
+/// - x, output: `[batch, channels, height, width]`
+/// - gamma, beta: `[channels]`
+pub fn group_norm(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+) -> Tensor<4> {
+    let options = GroupNormOptions {
+        groups,
+        epsilon,
+        silu: false,
+    };
+    normalized_in_groups(x, gamma, beta, options)
+}
+
+/// [`group_norm`], and SiLU of the result: `y · σ(y)`.
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    groups: usize,
+    epsilon: f64,
+) -> Tensor<4> {
+    let options = GroupNormOptions {
+        groups,
+        epsilon,
+        silu: true,
+    };
+    normalized_in_groups(x, gamma, beta, options)
+}
+
+fn normalized_in_groups(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    options: GroupNormOptions,
+) -> Tensor<4> {
+    let dtype = x.dtype();
+    let output = Tensor::from_dispatch(<Dispatch as FusedOps>::fused_group_norm(
+        in_type(x, DType::F32).into_dispatch(),
+        in_type(gamma, DType::F32).into_dispatch(),
+        in_type(beta, DType::F32).into_dispatch(),
+        options,
+    ));
+    in_type(output, dtype)
+}
+
+fn in_type<const D: usize>(tensor: Tensor<D>, dtype: DType) -> Tensor<D> {
+    if tensor.dtype() == dtype {
+        return tensor;
+    }
+    tensor.cast(dtype)
 }

@@ -4,12 +4,15 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use burn::tensor::{
     Int, Tensor, TensorData, activation,
-    module::{adaptive_avg_pool2d, attention, conv2d, interpolate},
-    ops::{AttentionModuleOptions, ConvOptions, InterpolateMode, InterpolateOptions},
+    module::{adaptive_avg_pool2d, attention, interpolate},
+    ops::{AttentionModuleOptions, InterpolateMode, InterpolateOptions},
 };
 use seed_device::fused;
 
-use super::reference::{Case, Matrix};
+use super::{
+    maps,
+    reference::{Case, Matrix},
+};
 
 /// All of them.
 pub(crate) fn all() -> Vec<Case<'static>> {
@@ -18,6 +21,7 @@ pub(crate) fn all() -> Vec<Case<'static>> {
     cases.extend(reductions());
     cases.extend(rows());
     cases.extend(products());
+    cases.extend(maps::all());
     cases.extend(resolutions());
     cases.extend(chosen());
     cases.extend(places());
@@ -334,52 +338,7 @@ fn products() -> Vec<Case<'static>> {
         },
         |x| x[0].product(&x[1]),
     ));
-    cases.extend([
-        convolution("patches by a convolution", 4, 4, 0),
-        convolution("3×3 convolution", 3, 1, 1),
-        convolution("3×3 convolution that halves", 3, 2, 1),
-    ]);
     cases
-}
-
-/// A convolution of 2 pictures of 3 channels and 8² pixels to 5 channels.
-fn convolution(name: &'static str, kernel: usize, stride: usize, padding: usize) -> Case<'static> {
-    const CHANNELS: usize = 3;
-    const SIDE: usize = 8;
-    const WIDTH: usize = 5;
-    let to = (SIDE + 2 * padding - kernel) / stride + 1;
-    Case::new(
-        name,
-        [
-            Matrix::spread(2, CHANNELS * SIDE * SIDE, -1.0, 1.0, 1.0),
-            Matrix::spread(WIDTH, CHANNELS * kernel * kernel, -1.0, 1.0, 0.3),
-            Matrix::spread(1, WIDTH, -1.0, 1.0, 0.6),
-        ],
-        move |x| {
-            let images = x[0].clone().reshape([2, CHANNELS, SIDE, SIDE]);
-            let weight = x[1].clone().reshape([WIDTH, CHANNELS, kernel, kernel]);
-            let bias = x[2].clone().squeeze_dim(0);
-            let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
-            conv2d(images, weight, Some(bias), options).reshape([2, WIDTH * to * to])
-        },
-        move |x| {
-            Matrix::of(2, WIDTH * to * to, |image, at| {
-                let (width, place) = (at / (to * to), at % (to * to));
-                let (top, left) = (place / to * stride, place % to * stride);
-                let terms = (0..CHANNELS * kernel * kernel).map(|inner| {
-                    let (channel, inside) = (inner / (kernel * kernel), inner % (kernel * kernel));
-                    let (row, column) = (top + inside / kernel, left + inside % kernel);
-                    let border = padding..padding + SIDE;
-                    if !border.contains(&row) || !border.contains(&column) {
-                        return 0.0;
-                    }
-                    let pixel = (channel * SIDE + row - padding) * SIDE + column - padding;
-                    x[0].at(image, pixel) * x[1].at(width, inner)
-                });
-                terms.sum::<f64>() + x[2].at(0, width)
-            })
-        },
-    )
 }
 
 /// Changes of resolution, of 3 maps of 4² places.

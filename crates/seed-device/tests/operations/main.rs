@@ -5,6 +5,7 @@
 //! of an approximation on three of five. So nothing is compared with another operation of the same library.
 
 mod cases;
+mod maps;
 mod reference;
 
 use burn::tensor::{Int, Tensor};

@@ -4,7 +4,7 @@ use seed_nn::{ConfigError, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{error::DiffusionError, published::Published, resnet_block::ResnetBlockConfig};
+use crate::{config_json::ConfigJson, error::DiffusionError, resnet_block::ResnetBlockConfig};
 
 /// Most levels: each halves the resolution, and more than these leave nothing of any picture.
 const LEVELS: usize = 16;
@@ -29,9 +29,6 @@ pub struct AutoencoderKlConfig {
     pub groups: usize,
     /// What latents are multiplied by before the UNet sees them.
     pub scaling_factor: f64,
-    /// Whether the projections of the attention are stored as linear layers, as diffusers does, or as 1×1 convolutions, as
-    /// CompVis does.
-    pub linear_attention: bool,
 }
 
 impl AutoencoderKlConfig {
@@ -45,7 +42,6 @@ impl AutoencoderKlConfig {
             layers: 2,
             groups: 32,
             scaling_factor: 0.182_15,
-            linear_attention: true,
         }
     }
 
@@ -57,7 +53,7 @@ impl AutoencoderKlConfig {
     /// or activation, a shift of the latents, or a field that is not known and not switched off), by its name;
     /// [`DiffusionError::Sizes`] if sizes do not fit together.
     pub fn from_diffusers(text: &str) -> Result<Self, DiffusionError> {
-        let mut published = Published::parse(text, "AutoencoderKL")?;
+        let mut published = ConfigJson::parse(text, "AutoencoderKL")?;
         published.expect(&[
             ("act_fn", json!("silu")),
             ("mid_block_add_attention", json!(true)),
@@ -88,7 +84,6 @@ impl AutoencoderKlConfig {
             layers: published.size("layers_per_block", 1)?,
             groups: published.size("norm_num_groups", 32)?,
             scaling_factor: published.number("scaling_factor", 0.182_15)?,
-            linear_attention: true,
         };
         published.finish()?;
         config.validate()?;

@@ -3,7 +3,7 @@
 use burn::{
     module::Module,
     nn::conv::Conv2d,
-    tensor::{Device, Tensor, activation::silu},
+    tensor::{Device, Tensor},
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     mid_block::MidBlock,
 };
 use crate::{
-    convolution::{convolution, doubled},
+    convolution::{convolution, convolved, doubled},
     group_norm::{GroupNorm, GroupNormConfig},
     resnet_block::ResnetBlock,
 };
@@ -71,15 +71,15 @@ impl Decoder {
     /// - latents: `[batch, latent_channels, height, width]`
     /// - output: `[batch, image_channels, factor · height, factor · width]`
     pub(super) fn forward(&self, latents: Tensor<4>) -> Tensor<4> {
-        let mut x = self.mid_block.forward(self.conv_in.forward(latents));
+        let mut x = self.mid_block.forward(convolved(&self.conv_in, latents));
         for block in &self.up_blocks {
             for resnet in &block.resnets {
                 x = resnet.forward(x, None);
             }
             if let Some(upsample) = &block.upsample {
-                x = upsample.forward(doubled(x));
+                x = convolved(upsample, doubled(x));
             }
         }
-        self.conv_out.forward(silu(self.conv_norm_out.forward(x)))
+        convolved(&self.conv_out, self.conv_norm_out.forward_silu(x))
     }
 }

@@ -3,7 +3,7 @@
 use burn::{
     module::Module,
     nn::conv::Conv2d,
-    tensor::{Device, Tensor, activation::silu},
+    tensor::{Device, Tensor},
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     mid_block::MidBlock,
 };
 use crate::{
-    convolution::{Border, convolution, halving},
+    convolution::{Border, convolution, convolved, halving},
     group_norm::{GroupNorm, GroupNormConfig},
     resnet_block::ResnetBlock,
 };
@@ -72,16 +72,16 @@ impl Encoder {
     /// - images: `[batch, image_channels, height, width]`
     /// - output: `[batch, 2 · latent_channels, height / factor, width / factor]`
     pub(super) fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        let mut x = self.conv_in.forward(images);
+        let mut x = convolved(&self.conv_in, images);
         for block in &self.down_blocks {
             for resnet in &block.resnets {
                 x = resnet.forward(x, None);
             }
             if let Some(downsample) = &block.downsample {
-                x = downsample.forward(x);
+                x = convolved(downsample, x);
             }
         }
-        let x = self.conv_norm_out.forward(self.mid_block.forward(x));
-        self.conv_out.forward(silu(x))
+        let x = self.conv_norm_out.forward_silu(self.mid_block.forward(x));
+        convolved(&self.conv_out, x)
     }
 }

@@ -4,13 +4,13 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use seed_nn::scaled_dot_product;
+use seed_nn::{Linear, LinearConfig, scaled_dot_product};
 
 use super::config::{AutoencoderKlConfig, NORM_EPS};
 use crate::{
     group_norm::{GroupNorm, GroupNormConfig},
-    projection::{Projection, map, tokens},
     resnet_block::ResnetBlock,
+    tokens::{map, tokens},
 };
 
 /// A residual block, attention, another residual block.
@@ -21,21 +21,22 @@ pub(super) struct MidBlock {
     after: ResnetBlock,
 }
 
-/// Self-attention of one head around itself. Unlike the UNet's, all projections have a bias.
+/// Self-attention of one head around itself. Unlike the UNet's, all projections have a bias. CompVis stores them as 1×1
+/// convolutions, diffusers as the linear layers that these are.
 #[derive(Module, Debug)]
 struct MidAttention {
     group_norm: GroupNorm,
-    to_q: Projection,
-    to_k: Projection,
-    to_v: Projection,
-    to_out: Projection,
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
 }
 
 impl MidBlock {
     /// The block of a config's coarsest level.
     pub(super) fn init(config: &AutoencoderKlConfig, channels: usize, device: &Device) -> Self {
         let resnet = || config.resnet(channels, channels).init(device);
-        let projection = || Projection::init(channels, channels, config.linear_attention, device);
+        let projection = || LinearConfig::new(channels, channels).init(device);
         let norm = GroupNormConfig {
             groups: config.groups,
             channels,

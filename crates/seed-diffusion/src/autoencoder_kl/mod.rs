@@ -10,6 +10,7 @@ mod encoder;
 mod mid_block;
 mod model;
 mod moments;
+mod standardize;
 
 pub use config::AutoencoderKlConfig;
 pub use model::AutoencoderKl;

@@ -8,7 +8,7 @@ use burn::{
 use seed_nn::ConfigError;
 
 use super::{config::AutoencoderKlConfig, decoder::Decoder, encoder::Encoder, moments::Moments};
-use crate::convolution::pointwise;
+use crate::convolution::{convolved, pointwise};
 
 /// Stable Diffusion's autoencoder: pictures to latents and back.
 ///
@@ -65,7 +65,7 @@ impl AutoencoderKl {
     /// - images: `[batch, image_channels, height, width]`, from −1 to 1
     /// - output: moments of `[batch, latent_channels, height / factor, width / factor]`
     pub fn encode(&self, images: Tensor<4>) -> Moments {
-        Moments::of(self.quant_conv.forward(self.encoder.forward(images)))
+        Moments::of(convolved(&self.quant_conv, self.encoder.forward(images)))
     }
 
     /// The pictures of latents that are not scaled, or no longer.
@@ -75,6 +75,7 @@ impl AutoencoderKl {
     /// - latents: `[batch, latent_channels, height, width]`
     /// - output: `[batch, image_channels, factor · height, factor · width]`, about −1 to 1; not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
-        self.decoder.forward(self.post_quant_conv.forward(latents))
+        self.decoder
+            .forward(convolved(&self.post_quant_conv, latents))
     }
 }

@@ -14,9 +14,11 @@ use crate::{
 };
 
 /// Where the UNet is in a file.
-const UNET: &str = "model.diffusion_model";
+pub(crate) const UNET: &str = "model.diffusion_model";
+/// Where the averaged UNet is in a file.
+pub(crate) const AVERAGED_UNET: &str = "model_ema.diffusion_model";
 /// Where the autoencoder is in a file.
-const AUTOENCODER: &str = "first_stage_model";
+pub(crate) const AUTOENCODER: &str = "first_stage_model";
 
 /// A residual block of the UNet.
 const UNET_RESNET: &[KeyRule] = &[
@@ -45,14 +47,10 @@ const RESNET: &[KeyRule] = &[("conv_shortcut", "nin_shortcut"), ("", "")];
 /// The attention of the autoencoder.
 const ATTENTION: &[KeyRule] = &[
     ("group_norm", "norm"),
-    ("to_q.Linear", "q"),
-    ("to_q.Convolution", "q"),
-    ("to_k.Linear", "k"),
-    ("to_k.Convolution", "k"),
-    ("to_v.Linear", "v"),
-    ("to_v.Convolution", "v"),
-    ("to_out.Linear", "proj_out"),
-    ("to_out.Convolution", "proj_out"),
+    ("to_q", "q"),
+    ("to_k", "k"),
+    ("to_v", "v"),
+    ("to_out", "proj_out"),
 ];
 
 /// What is outside of the blocks of an encoder or a decoder.
@@ -127,15 +125,19 @@ pub fn compvis_averaged_unet_keys(unet: &Unet) -> KeyMap {
     parameters(unet)
         .iter()
         .fold(KeyMap::identity(), |averaged, parameter| {
-            let key = keys.key(&parameter.path);
-            let name = key.trim_start_matches("model.").replace('.', "");
-            let theirs = format!("model_ema.{name}");
+            let theirs = averaged_key(&keys.key(&parameter.path));
             averaged.nest(&parameter.path, &theirs, &[("", "")])
         })
 }
 
+/// The key of an averaged weight of the UNet, by that of the weight itself.
+pub(crate) fn averaged_key(key: &str) -> String {
+    let name = key.strip_prefix(UNET).unwrap_or(key).replace('.', "");
+    format!("{AVERAGED_UNET}{name}")
+}
+
 /// Keys of [`crate::AutoencoderKl`] of this config, in the layout of a `.ckpt`. The attention's projections are 1×1
-/// convolutions there: `linear_attention` must be off.
+/// convolutions there.
 pub fn compvis_autoencoder_kl_keys(config: &AutoencoderKlConfig) -> KeyMap {
     let mut keys = KeyMap::identity();
     for model in ["encoder", "decoder"] {

@@ -8,10 +8,6 @@ const MID_BLOCK: &[KeyRule] = &[("before", "resnets.0"), ("after", "resnets.1")]
 
 /// What is inside a transformer; CompVis has the same names.
 pub(super) const TRANSFORMER: &[KeyRule] = &[
-    ("proj_in.Linear", "proj_in"),
-    ("proj_in.Convolution", "proj_in"),
-    ("proj_out.Linear", "proj_out"),
-    ("proj_out.Convolution", "proj_out"),
     ("block.attn1.to_out", "transformer_blocks.0.attn1.to_out.0"),
     ("block.attn2.to_out", "transformer_blocks.0.attn2.to_out.0"),
     (
@@ -23,30 +19,16 @@ pub(super) const TRANSFORMER: &[KeyRule] = &[
     ("", ""),
 ];
 
-/// The projections of the autoencoder's attention, in whole names: renaming `q` to `to_q` wherever it stands once gave
-/// `to_to_k`.
-const ATTENTION: &[KeyRule] = &[
-    ("to_q.Linear", "to_q"),
-    ("to_q.Convolution", "to_q"),
-    ("to_k.Linear", "to_k"),
-    ("to_k.Convolution", "to_k"),
-    ("to_v.Linear", "to_v"),
-    ("to_v.Convolution", "to_v"),
-    ("to_out.Linear", "to_out.0"),
-    ("to_out.Convolution", "to_out.0"),
-    ("", ""),
-];
+/// The projections of the autoencoder's attention.
+const ATTENTION: &[KeyRule] = &[("to_out", "to_out.0"), ("", "")];
 
-/// The same in the first files, as `CompVis/stable-diffusion-v1-4` has them.
+/// The same in the first files, as `CompVis/stable-diffusion-v1-4` has them; in whole names: renaming `q` to `to_q` wherever
+/// it stands once gave `to_to_k`.
 const OLD_ATTENTION: &[KeyRule] = &[
-    ("to_q.Linear", "query"),
-    ("to_q.Convolution", "query"),
-    ("to_k.Linear", "key"),
-    ("to_k.Convolution", "key"),
-    ("to_v.Linear", "value"),
-    ("to_v.Convolution", "value"),
-    ("to_out.Linear", "proj_attn"),
-    ("to_out.Convolution", "proj_attn"),
+    ("to_q", "query"),
+    ("to_k", "key"),
+    ("to_v", "value"),
+    ("to_out", "proj_attn"),
     ("", ""),
 ];
 
@@ -70,11 +52,19 @@ pub fn unet_keys() -> KeyMap {
 /// `to_v` and `to_out.0`: the map is that of the names in `checkpoint`.
 pub fn autoencoder_kl_keys(checkpoint: &Checkpoint) -> KeyMap {
     let is_old = |key: &str| key.ends_with(".mid_block.attentions.0.query.weight");
-    let attention = if checkpoint.keys().any(is_old) {
+    with_attention(if checkpoint.keys().any(is_old) {
         OLD_ATTENTION
     } else {
         ATTENTION
-    };
+    })
+}
+
+/// Keys of [`crate::AutoencoderKl`] by the names of today, which is how one is saved.
+pub(crate) fn saved_autoencoder_kl_keys() -> KeyMap {
+    with_attention(ATTENTION)
+}
+
+fn with_attention(attention: &'static [KeyRule]) -> KeyMap {
     ["encoder.mid_block", "decoder.mid_block"]
         .into_iter()
         .fold(KeyMap::identity(), |keys, block| {

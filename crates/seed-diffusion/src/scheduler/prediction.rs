@@ -1,7 +1,11 @@
 //! What a model's output says of the picture and of the noise.
 
+use std::{fmt, str::FromStr};
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+
+use crate::error::DiffusionError;
 
 /// What the model predicts; the values in a file are those of diffusers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +21,17 @@ pub enum Prediction {
 }
 
 impl Prediction {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Epsilon, Self::Velocity, Self::Sample];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Epsilon => "epsilon",
+            Self::Velocity => "v_prediction",
+            Self::Sample => "sample",
+        }
+    }
+
     /// The picture x₀, where ᾱ is left of it.
     pub(super) fn denoised(self, alpha_bar: f64) -> Mix {
         let (signal, noise) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
@@ -49,6 +64,28 @@ impl Prediction {
     }
 }
 
+impl fmt::Display for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Prediction {
+    type Err = DiffusionError;
+
+    /// # Errors
+    ///
+    /// [`DiffusionError::Setting`] with all names, for another name.
+    fn from_str(name: &str) -> Result<Self, DiffusionError> {
+        let found = Self::ALL.into_iter().find(|one| one.name() == name);
+        found.ok_or_else(|| DiffusionError::Setting {
+            setting: "prediction",
+            value: name.to_owned(),
+            expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
+        })
+    }
+}
+
 /// So much of the latents and so much of the model's output. Shares are worked out in f64, so that tensors are touched once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Mix {
@@ -76,6 +113,20 @@ impl Mix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn predictions_have_one_name_everywhere() {
+        for prediction in Prediction::ALL {
+            let name = prediction.to_string();
+            assert_eq!(name.parse::<Prediction>().unwrap(), prediction);
+            assert_eq!(
+                serde_json::to_value(prediction).unwrap().as_str(),
+                Some(&*name)
+            );
+        }
+        let error = "velocity".parse::<Prediction>().unwrap_err().to_string();
+        assert!(error.contains("v_prediction"), "{error}");
+    }
 
     /// Each prediction of the same picture and noise leads to the same place.
     #[test]

@@ -12,7 +12,7 @@ use super::{
     transformer::{Transformer2d, Transformer2dConfig},
 };
 use crate::{
-    convolution::{Border, convolution, cropped, doubled, halving},
+    convolution::{Border, convolution, convolved, cropped, doubled, halving},
     resnet_block::{ResnetBlock, ResnetBlockConfig},
 };
 
@@ -68,7 +68,6 @@ fn transformer(config: &UnetConfig, level: &UnetLevel, device: &Device) -> Trans
         heads: level.heads,
         context_width: config.context_width,
         groups: config.groups,
-        linear_projection: config.linear_projection,
         upcast: config.upcast_attention,
     }
     .init(device)
@@ -135,7 +134,7 @@ impl DownBlock {
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
-            x = downsample.forward(x);
+            x = convolved(downsample, x);
             skips.push(x.clone());
         }
         x
@@ -213,7 +212,7 @@ impl UpBlock {
                 let [_, _, height, width] = next.dims();
                 x = cropped(x, [height, width]);
             }
-            x = upsample.forward(x);
+            x = convolved(upsample, x);
         }
         x
     }

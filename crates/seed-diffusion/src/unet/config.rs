@@ -4,7 +4,7 @@ use seed_nn::{ConfigError, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{error::DiffusionError, published::Published};
+use crate::{config_json::ConfigJson, error::DiffusionError};
 
 /// Most levels: each halves the resolution, and more than these leave nothing of any picture.
 const LEVELS: usize = 16;
@@ -33,8 +33,6 @@ pub struct UnetConfig {
     pub groups: usize,
     /// Epsilon of the residual blocks' norms and of the last; that of the transformers' is 1e-6.
     pub norm_eps: f64,
-    /// Whether the projections around a transformer are stored as linear layers (2.x) or as 1×1 convolutions (1.x).
-    pub linear_projection: bool,
     /// Whether attention is computed in f32 where the activations are not.
     pub upcast_attention: bool,
     /// What else than the time steers the blocks.
@@ -73,13 +71,19 @@ impl UnetConfig {
         Self::sd(64, [8; 4], 768)
     }
 
+    /// Stable Diffusion 2.0 and 2.1, at 768 pixels: 866 M parameters.
+    pub fn sd_2_1() -> Self {
+        Self {
+            upcast_attention: true,
+            ..Self::sd(96, [5, 10, 20, 20], 1024)
+        }
+    }
+
     /// Stable unCLIP 2.1, at 768 pixels: 870 M parameters.
     pub fn sd_2_1_unclip() -> Self {
         Self {
-            linear_projection: true,
-            upcast_attention: true,
             class_embedding: Some(ClassEmbedding::Projection { width: 2048 }),
-            ..Self::sd(96, [5, 10, 20, 20], 1024)
+            ..Self::sd_2_1()
         }
     }
 
@@ -102,7 +106,6 @@ impl UnetConfig {
             context_width,
             groups: 32,
             norm_eps: 1e-5,
-            linear_projection: false,
             upcast_attention: false,
             class_embedding: None,
         }
@@ -116,7 +119,7 @@ impl UnetConfig {
     /// of activation or of embedding, or a field that is not known and not switched off), by its name;
     /// [`DiffusionError::Sizes`] if sizes do not fit together.
     pub fn from_diffusers(text: &str) -> Result<Self, DiffusionError> {
-        let mut published = Published::parse(text, "UNet2DConditionModel")?;
+        let mut published = ConfigJson::parse(text, "UNet2DConditionModel")?;
         published.expect(&[
             ("act_fn", json!("silu")),
             ("addition_embed_type", json!(null)),
@@ -134,6 +137,8 @@ impl UnetConfig {
             ("time_embedding_type", json!("positional")),
             ("transformer_layers_per_block", json!(1)),
         ])?;
+        // How the projections are stored: either form is read.
+        published.switch("use_linear_projection")?;
         // The heads of an embedding that is not there.
         published.ignore("addition_embed_type_num_heads");
 
@@ -156,7 +161,6 @@ impl UnetConfig {
             context_width: published.size("cross_attention_dim", 1280)?,
             groups: published.size("norm_num_groups", 32)?,
             norm_eps: published.number("norm_eps", 1e-5)?,
-            linear_projection: published.switch("use_linear_projection")?,
             upcast_attention: published.switch("upcast_attention")?,
             class_embedding: class_embedding(&mut published)?,
         };
@@ -221,7 +225,7 @@ impl UnetConfig {
 }
 
 /// Which of the levels attend to the context, from the finest on. It is said twice, for the way down and for the way up.
-fn attending(published: &mut Published, count: usize) -> Result<Vec<bool>, DiffusionError> {
+fn attending(published: &mut ConfigJson, count: usize) -> Result<Vec<bool>, DiffusionError> {
     let [attends, convolves] = DOWN;
     let default = [attends, attends, attends, convolves];
     let down = attending_on(published, "down_block_types", default, DOWN, count)?;
@@ -238,7 +242,7 @@ fn attending(published: &mut Published, count: usize) -> Result<Vec<bool>, Diffu
 
 /// Which blocks of one way are of the first of two kinds.
 fn attending_on(
-    published: &mut Published,
+    published: &mut ConfigJson,
     field: &str,
     default: [&str; 4],
     [attends, convolves]: [&str; 2],
@@ -256,7 +260,7 @@ fn attending_on(
     kinds.collect()
 }
 
-fn class_embedding(published: &mut Published) -> Result<Option<ClassEmbedding>, DiffusionError> {
+fn class_embedding(published: &mut ConfigJson) -> Result<Option<ClassEmbedding>, DiffusionError> {
     let kind = published.name("class_embed_type")?;
     match kind.as_deref() {
         None => Ok(None),

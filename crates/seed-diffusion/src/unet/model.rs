@@ -14,7 +14,7 @@ use super::{
     time_embedding::{TimeEmbedding, time_features},
 };
 use crate::{
-    convolution::convolution,
+    convolution::{convolution, convolved},
     group_norm::{GroupNorm, GroupNormConfig},
 };
 
@@ -150,7 +150,7 @@ impl Unet {
     }
 
     fn run(&self, latents: Tensor<4>, conditions: &Conditions, watch: &mut Watch<'_>) -> Tensor<4> {
-        let mut x = self.conv_in.forward(latents);
+        let mut x = convolved(&self.conv_in, latents);
         watch.see("conv_in", &x);
         let mut skips = vec![x.clone()];
         for (level, block) in self.down_blocks.iter().enumerate() {
@@ -165,8 +165,9 @@ impl Unet {
             x = block.forward(x, conditions, &mut skips, watch.inside(&name));
             watch.see(&name, &x);
         }
-        x = self.conv_norm_out.forward(x);
-        watch.see("conv_norm_out", &x);
-        self.conv_out.forward(silu(x))
+        if watch.looks() {
+            watch.see("conv_norm_out", &self.conv_norm_out.forward(x.clone()));
+        }
+        convolved(&self.conv_out, self.conv_norm_out.forward_silu(x))
     }
 }

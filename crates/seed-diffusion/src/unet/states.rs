@@ -47,6 +47,11 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Whether anyone looks: for a state that is not computed otherwise.
+    pub(super) fn looks(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// Shows a state.
     pub(super) fn see(&mut self, name: &str, state: &Tensor<4>) {
         if let Some(seen) = &mut self.seen {

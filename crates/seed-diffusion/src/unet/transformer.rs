@@ -11,7 +11,7 @@ use seed_nn::{
 
 use crate::{
     group_norm::{GroupNorm, GroupNormConfig},
-    projection::{Projection, map, tokens},
+    tokens::{map, tokens},
 };
 
 /// Epsilon of the group norm, whatever the config says of the residual blocks'.
@@ -30,19 +30,18 @@ pub(super) struct Transformer2dConfig {
     pub(super) context_width: usize,
     /// Groups of the norm.
     pub(super) groups: usize,
-    /// Whether the projections are stored as linear layers.
-    pub(super) linear_projection: bool,
     /// Whether attention is computed in f32.
     pub(super) upcast: bool,
 }
 
-/// `x + proj_out(block(proj_in(norm(x))))`, over the places of the map as tokens.
+/// `x + proj_out(block(proj_in(norm(x))))`, over the places of the map as tokens. Stable Diffusion 1 stores the projections as
+/// 1×1 convolutions, Stable Diffusion 2 as the linear layers that these are.
 #[derive(Module, Debug)]
 pub(super) struct Transformer2d {
     norm: GroupNorm,
-    proj_in: Projection,
+    proj_in: Linear,
     block: TransformerBlock,
-    proj_out: Projection,
+    proj_out: Linear,
 }
 
 /// Self-attention, attention to the context, and a feed-forward layer, each behind its norm and around itself.
@@ -80,7 +79,7 @@ impl Transformer2dConfig {
     pub(super) fn init(&self, device: &Device) -> Transformer2d {
         let channels = self.channels;
         let norm = || LayerNormConfig::new(channels).init(device);
-        let projection = || Projection::init(channels, channels, self.linear_projection, device);
+        let projection = || LinearConfig::new(channels, channels).init(device);
         let norm_of_groups = GroupNormConfig {
             groups: self.groups,
             channels,

@@ -34,6 +34,28 @@ fn named<M: Module>(model: &M, keys: &KeyMap) -> BTreeMap<String, String> {
     named.collect()
 }
 
+/// What is listed as a 1×1 convolution is a linear layer here.
+fn as_linear_layers(listing: BTreeMap<String, String>, count: usize) -> BTreeMap<String, String> {
+    let mut found = 0;
+    let linear = listing.into_iter().map(|(key, shape)| {
+        let names = ["proj_in", "proj_out", "q", "k", "v"];
+        let layer = key
+            .strip_suffix(".weight")
+            .and_then(|key| key.rsplit('.').next());
+        let is_linear = layer.is_some_and(|layer| names.contains(&layer));
+        match shape.strip_suffix(", 1, 1]").filter(|_| is_linear) {
+            Some(matrix) => {
+                found += 1;
+                (key, format!("{matrix}]"))
+            }
+            None => (key, shape),
+        }
+    });
+    let linear = linear.collect();
+    assert_eq!(found, count);
+    linear
+}
+
 /// The map of the autoencoder's file of this stem.
 fn keys_of(stem: &str) -> KeyMap {
     autoencoder_kl_keys(&checkpoint(&format!("vae/{stem}")))
@@ -42,7 +64,8 @@ fn keys_of(stem: &str) -> KeyMap {
 #[test]
 fn the_unet_of_1_4_is_made_of_the_published_tensors() {
     let model = UnetConfig::sd_1_4().init(&test_device()).unwrap();
-    assert_eq!(named(&model, &unet_keys()), listing("sd-1.4-unet.txt"));
+    let published = as_linear_layers(listing("sd-1.4-unet.txt"), 32);
+    assert_eq!(named(&model, &unet_keys()), published);
     assert_eq!(parameter_count(&model), 859_520_964);
 }
 
@@ -89,13 +112,17 @@ fn the_autoencoder_is_made_of_the_published_tensors() {
 #[test]
 fn names_of_compvis_are_those_of_its_file() {
     let device = test_device();
-    let (unet, mut autoencoder) = (UnetConfig::sd_1_4(), AutoencoderKlConfig::sd());
-    autoencoder.linear_attention = false;
+    let (unet, autoencoder) = (UnetConfig::sd_1_4(), AutoencoderKlConfig::sd());
     let model = unet.init(&device).unwrap();
     let mut found = named(&model, &compvis_unet_keys(&unet));
     let keys = compvis_autoencoder_kl_keys(&autoencoder);
     found.append(&mut named(&autoencoder.init(&device).unwrap(), &keys));
-    assert_eq!(found, listing("sd-1.4-compvis.txt"));
+    assert_eq!(found, as_linear_layers(listing("sd-1.4-compvis.txt"), 40));
+
+    let unclip = UnetConfig::sd_2_1_unclip();
+    let model_of_unclip = unclip.init(&device).unwrap();
+    let of_unclip = named(&model_of_unclip, &compvis_unet_keys(&unclip));
+    assert_eq!(of_unclip, listing("sd-2.1-unclip-compvis.txt"));
 
     // Averaged weights have no dots in their names, and are never taken for the others.
     let averaged = named(&model, &compvis_averaged_unet_keys(&model));
@@ -132,7 +159,6 @@ fn names_go_both_ways() {
         assert_eq!(found, expected);
     }
     let config = AutoencoderKlConfig {
-        linear_attention: false,
         channels: vec![8, 8, 16],
         groups: 4,
         ..AutoencoderKlConfig::sd()

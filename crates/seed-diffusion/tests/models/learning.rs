@@ -13,8 +13,7 @@ use crate::golden::{beside, tensor, timesteps, unet, unet_config};
 #[test]
 fn gradients_reach_each_parameter() {
     let device = test_device().autodiff();
-    let mut config = unet_config("unclip_unet");
-    config.linear_projection = false;
+    let config = unet_config("unclip_unet");
     let model = config.init(&device).unwrap();
     let noise =
         |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device);

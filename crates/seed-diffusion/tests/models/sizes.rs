@@ -177,6 +177,10 @@ fn published_configs_are_the_presets() {
     }
     let config = UnetConfig::from_diffusers(&published.to_string()).unwrap();
     assert_eq!(config, UnetConfig::sd_2_1_unclip());
+    published["class_embed_type"] = json!(null);
+    published["projection_class_embeddings_input_dim"] = json!(null);
+    let config = UnetConfig::from_diffusers(&published.to_string()).unwrap();
+    assert_eq!(config, UnetConfig::sd_2_1());
 
     let published = json!({
         "_class_name": "AutoencoderKL", "_diffusers_version": "0.2.2", "act_fn": "silu",

@@ -1,7 +1,7 @@
 //! What a frozen model is: everything that decides what it computes.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Int, Tensor, TensorData};
 use seed_weights::{Checkpoint, WeightsError};
 use serde::Serialize;
 
@@ -52,6 +52,10 @@ impl ModuleVisitor for Values {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let data = param.val().into_data();
         self.shape(&data);
+        if data.dtype() == DType::F32 && cfg!(target_endian = "little") {
+            self.0.update(data.as_bytes());
+            return;
+        }
         let bytes: Vec<u8> = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
         self.0.update(&bytes);
     }

@@ -1,6 +1,7 @@
 //! Models that are used as they are, and their outputs on disk.
 
 mod identity;
+mod latent_rows;
 mod parts;
 mod rows;
 mod text_rows;

@@ -96,6 +96,11 @@ impl ImageEmbedding {
         self.projection.forward(mean)
     }
 
+    /// Hash of all that decides the embeddings of image tokens.
+    pub fn identity(&self) -> String {
+        module_identity(self, &"mean of the normed tokens, projected", 1)
+    }
+
     /// Width of an embedding.
     pub fn width(&self) -> usize {
         self.projection.weight.lazy_shape().dims::<2>()[1]

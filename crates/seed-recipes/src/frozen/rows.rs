@@ -122,27 +122,11 @@ impl FrozenCache<'_> {
         for set in renderings {
             key = key.part("set", hex(&set.fingerprint()));
         }
-        let plain = EvalTransform::new(size as u32);
         let normalize = Normalize::clip();
-        let look = |view: usize, picture: usize| -> Result<Vec<f32>, DataError> {
-            let image = renderings[view % renderings.len()].picture(picture)?;
-            Ok(match views {
-                Views::Plain => plain.tensor(&image, &normalize),
-                Views::Random {
-                    transform, seed, ..
-                } => {
-                    let mut rng = item_rng(*seed, view as u64, picture as u32);
-                    transform.tensor(&image, &normalize, &mut rng)
-                }
-            })
-        };
         let of = (pictures, views.count());
         self.rows(key, "image tokens", of, shape, |view, range| {
             let count = range.len();
-            let images = range
-                .into_par_iter()
-                .map(|picture| look(view, picture))
-                .collect::<Result<_, _>>()?;
+            let images = look(renderings, views, size, &normalize, view, range)?;
             let images = stack(images, [count, 3, size, size], self.device);
             Ok(tower.model.forward(images))
         })
@@ -247,6 +231,32 @@ impl FrozenCache<'_> {
             .with_style(style)
             .with_message(what.to_owned())
     }
+}
+
+/// Pictures in a view, each `[3, size, size]`; view `v` takes rendering `v mod renderings`.
+pub(super) fn look(
+    renderings: &[Arc<dyn PairSet>],
+    views: &Views,
+    size: usize,
+    normalize: &Normalize,
+    view: usize,
+    range: Range<usize>,
+) -> Result<Vec<Vec<f32>>, DataError> {
+    let plain = EvalTransform::new(size as u32);
+    let set = &renderings[view % renderings.len()];
+    let look = |picture: usize| {
+        let image = set.picture(picture)?;
+        Ok(match views {
+            Views::Plain => plain.tensor(&image, normalize),
+            Views::Random {
+                transform, seed, ..
+            } => {
+                let mut rng = item_rng(*seed, view as u64, picture as u32);
+                transform.tensor(&image, normalize, &mut rng)
+            }
+        })
+    };
+    range.into_par_iter().map(look).collect()
 }
 
 /// A hash as text.

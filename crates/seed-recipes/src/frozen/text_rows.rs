@@ -39,6 +39,33 @@ impl TextRows {
 }
 
 impl FrozenCache<'_> {
+    /// Text states `[length, width]` of some texts, all positions, padding included; each is a picture's row in one view.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError::Data`], [`RecipeError::Stopped`].
+    pub fn states_of_texts(
+        &self,
+        text: &FrozenText,
+        texts: &[String],
+        length: usize,
+    ) -> Result<FrozenRows, RecipeError> {
+        let mut hasher = blake3::Hasher::new();
+        for text in texts {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        let shape = [length, text.config.width];
+        let key = self
+            .key("states-of-texts", shape, &text.identity)
+            .part("texts", hasher.finalize().to_hex().to_string());
+        self.rows(key, "text states", (texts.len(), 1), shape, |_, range| {
+            let batch = text.tokenizer.encode_batch(&texts[range], length)?;
+            let (ids, _) = tokens(batch, self.device);
+            Ok(text.model.forward(ids, None).last_hidden_state)
+        })
+    }
+
     /// Text states `[length, width]` of the [candidate captions](PairSet::candidates) of each pair, all positions,
     /// padding included; `length` is the number of positions.
     pub fn text_states(

@@ -188,7 +188,13 @@ impl LmRun {
         }
         report.save(run.path())?;
         let (tables, command) = (report.terminal_table(), "seed caption IMAGE --lm");
-        Ok(RunOutcome::finished(report, run.path(), &tables, command))
+        Ok(RunOutcome::finished(
+            report,
+            run.path(),
+            "report.html",
+            &tables,
+            command,
+        ))
     }
 
     /// Everything, or what a smoke run looks at.

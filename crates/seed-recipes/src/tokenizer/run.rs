@@ -154,7 +154,13 @@ impl TokenizerRun {
             Err(stopped) => return Ok(stopped),
         };
         let (tables, command) = (report.terminal_table(), "seed tokenize IMAGE --checkpoint");
-        Ok(RunOutcome::finished(report, run.path(), &tables, command))
+        Ok(RunOutcome::finished(
+            report,
+            run.path(),
+            "report.html",
+            &tables,
+            command,
+        ))
     }
 
     /// Trains the nano CLIP in a run of its own; the step it was stopped at, if it was.

@@ -237,7 +237,7 @@ impl TokenizerTraining<'_> {
         let mut identity = self.stage_one_identity(start);
         identity["settings"] = self.config.of_stage_two();
         if let (Some(embedding), Some(_)) = self.image_target() {
-            identity["frozen"]["image embedding"] = image_embedding_identity(embedding).into();
+            identity["frozen"]["image embedding"] = embedding.identity().into();
         }
         identity
     }
@@ -339,7 +339,7 @@ impl TokenizerTraining<'_> {
         };
         let images = match self.image_target() {
             (Some(embedding), Some(_)) => {
-                let identity = image_embedding_identity(embedding);
+                let identity = embedding.identity();
                 let cache = self.frozen_cache();
                 Some(cache.image_embeddings(embedding, &identity, image_tokens)?)
             }
@@ -407,8 +407,4 @@ fn stage_one_file(path: &Path) -> std::path::PathBuf {
     } else {
         path.to_owned()
     }
-}
-
-fn image_embedding_identity(embedding: &ImageEmbedding) -> String {
-    module_identity(embedding, &"mean of the normed tokens, projected", 1)
 }

@@ -154,7 +154,12 @@ fn folders_without_a_checkpoint_or_with_several() {
 fn truncated_files_of_every_format() {
     let folder = Folder::new();
     let mut files = vec![sound()];
-    for name in ["flat.pth", "legacy.pt", "below_model.pth"] {
+    for name in [
+        "flat.pth",
+        "legacy.pt",
+        "below_model.pth",
+        "lightning_with_a_class.ckpt",
+    ] {
         files.push(fs::read(fixture(name)).unwrap());
     }
     for content in files {

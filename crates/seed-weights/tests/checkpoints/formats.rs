@@ -62,6 +62,11 @@ fn pytorch_files_of_every_age_and_wrapping() {
     let cases = [
         ("flat.pth", "PyTorch zip"),
         ("below_model.pth", "PyTorch zip, below `model`"),
+        ("lightning.ckpt", "PyTorch zip, below `state_dict`"),
+        (
+            "lightning_with_a_class.ckpt",
+            "PyTorch zip, below `state_dict`",
+        ),
         ("legacy.pt", "PyTorch pickle"),
         ("legacy_below_model.pt", "PyTorch pickle, below `model`"),
     ];

@@ -62,6 +62,42 @@ fn weights_of_any_precision_are_put_in_transposed() {
     );
 }
 
+/// A linear layer is a 1×1 convolution at each place, and may be stored as one; other convolutions are none.
+#[test]
+fn a_1x1_convolution_is_a_linear_layer() {
+    let device = seed_device::test_device();
+    let layer = || LinearConfig::new(3, 2).with_bias(false).init(&device);
+    let stored = |shape: &str, values: &[f32]| {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let end = bytes.len();
+        let header =
+            format!(r#"{{"weight":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{end}]}}}}"#);
+        Checkpoint::from_bytes("convolution", safetensors(&header, &bytes)).unwrap()
+    };
+    let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    for shape in ["[2, 3]", "[2, 3, 1, 1]"] {
+        let checkpoint = stored(shape, &values);
+        let (loaded, report) = load(layer(), &checkpoint, &KeyMap::identity()).unwrap();
+        assert_eq!(report.transposed, 1);
+        let weight = loaded.weight.val().into_data();
+        assert_eq!(weight.shape().as_slice(), [3, 2]);
+        assert_eq!(floats(weight), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+    for shape in ["[3, 2, 1, 1]", "[2, 3, 1]", "[1, 1, 2, 3]", "[1, 2, 3, 1]"] {
+        let error = load(layer(), &stored(shape, &values), &KeyMap::identity()).unwrap_err();
+        assert!(
+            matches!(error, WeightsError::Shape { .. }),
+            "{shape}: {error}"
+        );
+    }
+    let kernel = stored("[2, 3, 1, 2]", &[values, values].concat());
+    let error = load(layer(), &kernel, &KeyMap::identity()).unwrap_err();
+    assert!(matches!(error, WeightsError::Shape { .. }), "{error}");
+}
+
 #[test]
 fn parameters_can_be_kept_in_half_precision() {
     let device = seed_device::test_device();

@@ -10,7 +10,12 @@ use crate::files::{fixture, read_all, safetensors, sound};
 /// Sound files of every kind, to be damaged.
 static SOUND: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let mut files = vec![sound()];
-    for name in ["flat.pth", "legacy.pt", "legacy_below_model.pt"] {
+    for name in [
+        "flat.pth",
+        "legacy.pt",
+        "legacy_below_model.pt",
+        "lightning_with_a_class.ckpt",
+    ] {
         files.push(fs::read(fixture(name)).unwrap());
     }
     files

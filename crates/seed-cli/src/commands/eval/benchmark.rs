@@ -18,7 +18,9 @@ use seed_lm::{
 use serde_json::{Value, json};
 
 use crate::{
-    language::{Language, LanguageArguments, SAMPLING, SamplingArguments, picture_options},
+    language::{
+        Language, LanguageArguments, SAMPLING, SamplingArguments, SamplingSeed, picture_options,
+    },
     output,
 };
 
@@ -54,6 +56,8 @@ pub(super) struct BenchmarkArguments {
     beams: usize,
     #[command(flatten)]
     sampling: SamplingArguments,
+    #[command(flatten)]
+    seed: SamplingSeed,
 }
 
 /// What a benchmark asks the model to say.
@@ -95,7 +99,7 @@ impl BenchmarkArguments {
             min_new_tokens: protocol.min_new_tokens,
             ..self
                 .sampling
-                .generation(protocol.max_new_tokens, most_probable)
+                .generation(protocol.max_new_tokens, self.seed.seed, most_probable)
         }
     }
 
