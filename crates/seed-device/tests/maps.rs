@@ -228,3 +228,19 @@ fn narrow_maps_keep_their_type() {
         }
     }
 }
+
+/// Of a batch as large as a decoder's: all sizes multiplied are 9 · 2⁶⁴, which once was taken for no elements at all.
+#[test]
+fn a_picture_of_a_large_batch_is_that_picture_alone() {
+    let device = device();
+    let drawn = |shape: [usize; 4]| Tensor::<4>::from_data(normal(shape, &device), &device);
+    let (x, weight) = (drawn([8, 48, 64, 64]), drawn([32, 48, 3, 3]));
+    let options = ConvOptions::new_with_padding([1, 1], [(1, 1), (1, 1)], [1, 1], 1);
+    let convolve = |x: Tensor<4>| fused::conv2d(x, weight.clone(), None, options.clone());
+    let all = convolve(x.clone());
+    for picture in [0, 7] {
+        let alone = convolve(x.clone().narrow(0, picture, 1)).into_data();
+        let found = all.clone().narrow(0, picture, 1).into_data();
+        assert_close(&found, &alone, 1e-5, &format!("picture {picture}"));
+    }
+}

@@ -89,7 +89,16 @@ pub(super) fn correlate(
     let of_output = places.map[0] * places.map[1];
     let of_map = correlation.channels * correlation.map[0] * correlation.map[1];
     let [rows, columns] = correlation.output;
-    if of_output * of_map * rows * columns * weights.outputs * maps.len() == 0 {
+    if [
+        of_output,
+        of_map,
+        rows,
+        columns,
+        weights.outputs,
+        maps.len(),
+    ]
+    .contains(&0)
+    {
         return;
     }
     let layout = correlation.layout_within(PART);
@@ -266,7 +275,7 @@ pub(super) fn products(
     let [rows, columns] = correlation.output;
     let of_gradient = outputs * rows * columns;
     let mut total = vec![0.0; outputs * inner];
-    if of_map * of_gradient * inner * maps.len() == 0 {
+    if [of_map, of_gradient, inner, maps.len()].contains(&0) {
         return total;
     }
     let pictures = maps.len() / of_map;
